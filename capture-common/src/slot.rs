@@ -1,0 +1,140 @@
+//! The slot table: one fixed-size entry for each container, in an array map that the agent maps into its memory.
+//!
+//! Everything that is needed to read a record stands here and not in the agent, so that capture can go on while an
+//! agent is replaced.
+
+// 64-bit only: the BPF target has no narrower atomics.
+use core::sync::atomic::AtomicU64;
+
+/// Length of a container id: 64 hexadecimal digits.
+pub const CONTAINER_ID_LEN: usize = 64;
+
+/// Number of [`LostReason`]s.
+pub const LOST_REASONS: usize = 4;
+
+/// Why bytes that a container wrote are not in the ring buffer.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LostReason {
+    /// The ring buffer had no room.
+    RingFull = 0,
+    /// The container had used up its share of the ring buffer.
+    RingShare = 1,
+    /// The writer's memory could not be read.
+    Fault = 2,
+    /// One call carried more than [`MAX_STEPS`](crate::MAX_STEPS) chunks.
+    Truncated = 3,
+}
+
+impl LostReason {
+    /// All reasons, in the order of [`OutputStream::lost`].
+    pub const ALL: [Self; LOST_REASONS] = [Self::RingFull, Self::RingShare, Self::Fault, Self::Truncated];
+
+    /// Value of the `reason` label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RingFull => "ring_full",
+            Self::RingShare => "ring_share",
+            Self::Fault => "fault",
+            Self::Truncated => "truncated",
+        }
+    }
+}
+
+/// Where a slot is in its life.
+#[repr(u64)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotState {
+    /// Not in use; its index is in the free list.
+    Free = 0,
+    /// The cgroup exists; the container's init has not executed yet.
+    Armed = 1,
+    /// The streams are known; writes are captured.
+    Open = 2,
+    /// The cgroup is gone; the agent will settle the counters and free the slot.
+    Ended = 3,
+}
+
+impl SlotState {
+    /// The state with this number, if there is one.
+    #[must_use]
+    pub const fn from_u64(state: u64) -> Option<Self> {
+        match state {
+            0 => Some(Self::Free),
+            1 => Some(Self::Armed),
+            2 => Some(Self::Open),
+            3 => Some(Self::Ended),
+            _ => None,
+        }
+    }
+}
+
+/// One output stream of a container. `written = submitted + Σ lost` whenever no call is in flight.
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+pub struct OutputStream {
+    /// Inode number of the pipe or terminal; 0 where the stream does not exist (a terminal has one stream only).
+    pub inode: AtomicU64,
+    /// `s_dev` of the inode's superblock, in the kernel's own encoding.
+    pub device: AtomicU64,
+    /// Bytes that calls on this stream returned as written; also the position of the next byte.
+    pub written: AtomicU64,
+    /// Bytes that were put into the ring buffer.
+    pub submitted: AtomicU64,
+    /// Bytes that were not, by [`LostReason`].
+    pub lost: [AtomicU64; LOST_REASONS],
+    /// Records that were put into the ring buffer.
+    pub records: AtomicU64,
+    /// Zero.
+    pub reserved: [AtomicU64; 7],
+}
+
+/// One container.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct ContainerSlot {
+    /// The container's cgroup: inode number in the v2 hierarchy.
+    pub cgroup_id: AtomicU64,
+    /// A [`SlotState`].
+    pub state: AtomicU64,
+    /// Counts the uses of the slot, so that a late record of an earlier container is not taken for this one's.
+    pub generation: AtomicU64,
+    /// Process id of the container's init in the initial pid namespace; 0 until it executes.
+    pub init_pid: AtomicU64,
+    /// Process id of the init's parent: the runtime's relay.
+    pub relay_pid: AtomicU64,
+    /// `CLOCK_MONOTONIC` when the slot was taken, in ns.
+    pub opened_at: AtomicU64,
+    /// `CLOCK_MONOTONIC` when the cgroup was removed, in ns; 0 before.
+    pub ended_at: AtomicU64,
+    /// Zero.
+    pub reserved: AtomicU64,
+    /// The container id as it stands in the cgroup's name: 64 bytes of text, in memory order.
+    pub container_id: [AtomicU64; CONTAINER_ID_LEN / 8],
+    /// Bytes of ring buffer (records with their heads) that this container was given since the slot was taken.
+    pub ring_submitted: AtomicU64,
+    /// Zero: keeps the next field, which the agent writes, on a cache line of its own.
+    pub reserved2: [AtomicU64; 7],
+    /// Bytes of ring buffer that the agent has given back. The only field that the agent writes while a slot is open.
+    pub ring_consumed: AtomicU64,
+    /// Zero.
+    pub reserved3: [AtomicU64; 7],
+    /// By [`Stream`](crate::Stream).
+    pub streams: [OutputStream; 2],
+}
+
+const _: () = assert!(size_of::<OutputStream>() == 128);
+const _: () = assert!(size_of::<ContainerSlot>() == 512);
+
+/// Counters that belong to no container.
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+pub struct GlobalCounters {
+    /// Containers that found no free slot.
+    pub refused: AtomicU64,
+    /// Lifecycle records (opened, ended) that found no room in the ring buffer. The slot's state tells the same later.
+    pub lifecycle_dropped: AtomicU64,
+    /// Zero.
+    pub reserved: [AtomicU64; 6],
+}

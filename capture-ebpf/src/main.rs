@@ -1,0 +1,116 @@
+//! The kernel side of capture-agent: thin entry points, one for each hook; the work is in the modules.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+mod account;
+mod files;
+mod lifecycle;
+mod maps;
+mod output;
+mod syscalls;
+mod verifier;
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
+use aya_ebpf::macros::{btf_tracepoint, tracepoint};
+use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
+
+use crate::syscalls::{Abi, Call, Registers};
+
+/// Attach mode `raw`: the exit of every system call.
+#[btf_tracepoint(function = "sys_exit")]
+pub fn raw_sys_exit(ctx: BtfTracePointContext) -> i32 {
+    let returned: i64 = ctx.arg(1);
+    if returned > 0 {
+        try_raw_sys_exit(Registers(ctx.arg(0)), returned as u64);
+    }
+    0
+}
+
+#[inline(always)]
+fn try_raw_sys_exit(registers: Registers, accepted: u64) -> Option<()> {
+    let number = registers.number();
+    if !syscalls::may_write(number) {
+        return None;
+    }
+    let task = current_task();
+    let abi = syscalls::abi(task, number);
+    output::wrote(task, registers, accepted, syscalls::write_call(number, abi)?, abi)
+}
+
+/// Attach mode `syscalls`: the exit of `write`.
+#[tracepoint]
+pub fn sys_exit_write(ctx: TracePointContext) -> u32 {
+    try_sys_exit(&ctx, Call::Write);
+    0
+}
+
+/// Attach mode `syscalls`: the exit of `writev`.
+#[tracepoint]
+pub fn sys_exit_writev(ctx: TracePointContext) -> u32 {
+    try_sys_exit(&ctx, Call::WriteVector);
+    0
+}
+
+/// Attach mode `syscalls`: the exit of `pwritev2`.
+#[tracepoint]
+pub fn sys_exit_pwritev2(ctx: TracePointContext) -> u32 {
+    try_sys_exit(&ctx, Call::WriteVector);
+    0
+}
+
+/// `ret` in `struct syscall_trace_exit` (`kernel/trace/trace.h`), which is ABI in the tracepoint's `format` file.
+const TRACEPOINT_RET: usize = 16;
+
+#[inline(always)]
+fn try_sys_exit(ctx: &TracePointContext, call: Call) -> Option<()> {
+    // SAFETY: the context of a syscall exit is a `syscall_trace_exit`.
+    let returned = unsafe { ctx.read_at::<i64>(TRACEPOINT_RET) }.ok()?;
+    if returned <= 0 {
+        return None;
+    }
+    let task = current_task();
+    // SAFETY: `task` is the current one. These tracepoints do not fire for 32-bit calls.
+    let registers = Registers(unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as *const c_void);
+    output::wrote(task, registers, returned as u64, call, Abi::Native)
+}
+
+/// A cgroup is made, in any hierarchy.
+#[btf_tracepoint(function = "cgroup_mkdir")]
+pub fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
+    lifecycle::cgroup_made(ctx.arg(0));
+    0
+}
+
+/// A cgroup is removed, in any hierarchy.
+#[btf_tracepoint(function = "cgroup_rmdir")]
+pub fn cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
+    lifecycle::cgroup_removed(ctx.arg(0));
+    0
+}
+
+/// A task has executed a program.
+#[btf_tracepoint(function = "sched_process_exec")]
+pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
+    lifecycle::executed(ctx.arg(0));
+    0
+}
+
+#[inline(always)]
+fn current_task() -> *const c_void {
+    // SAFETY: a plain helper.
+    unsafe { bpf_get_current_task_btf() }.cast_const().cast()
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// Helpers such as `bpf_loop` and the probes with a licence check want it.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,254 @@
+//! From the exit of a write call to records: is it a container's output, and if so, copy what the kernel accepted.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_get_smp_processor_id,
+    bpf_ktime_get_ns, bpf_loop, bpf_probe_read_user,
+};
+use capture_common::{
+    ContainerSlot, LostReason, MAX_PAYLOAD, MAX_STEPS, OutputStream, RecordHeader, RecordKind, SlotState, Via,
+};
+
+use crate::account;
+use crate::files::Inode;
+use crate::maps::{CGROUPS, Draft, RECORDS, SCRATCH, SLOTS, Scratch, config};
+use crate::syscalls::{Abi, Call, Registers};
+use crate::verifier::{at_most, fetch_add, get, probe_user};
+
+const PAYLOAD: u64 = MAX_PAYLOAD as u64;
+/// What the ring buffer adds to each record (`BPF_RINGBUF_HDR_SZ`).
+const RING_HEADER: u64 = 8;
+
+/// A write call of `task` has returned `accepted` (more than 0) bytes.
+#[inline(always)]
+pub fn wrote(task: *const c_void, registers: Registers, accepted: u64, call: Call, abi: Abi) -> Option<()> {
+    // SAFETY: a plain helper; the map's values are numbers that are never written again.
+    let index = unsafe { *CGROUPS.get(bpf_get_current_cgroup_id())? };
+    let slot = SLOTS.get(index)?;
+    if get(&slot.state) != SlotState::Open as u64 {
+        return None;
+    }
+    let [fd, buffer, count] = registers.arguments(abi);
+    let stream = stream_of(slot, Inode::of_fd(task, fd as u32)?)?;
+    let position = account::written(stream_at(slot, stream), accepted);
+
+    // SAFETY: plain helpers; the scratch entry is this CPU's, and preemption is off.
+    let Scratch { draft, walk } = unsafe {
+        let scratch = &mut *SCRATCH.get_ptr_mut(bpf_get_smp_processor_id())?;
+        let thread = bpf_get_current_pid_tgid();
+        scratch.draft.header = RecordHeader {
+            kind: RecordKind::Output as u8,
+            stream,
+            via: Via::Write as u8,
+            reserved: 0,
+            slot: index,
+            cgroup_id: get(&slot.cgroup_id),
+            position,
+            timestamp: bpf_ktime_get_ns(),
+            remaining: 0,
+            generation: get(&slot.generation) as u32,
+            length: 0,
+            pid: (thread >> 32) as u32,
+            tid: thread as u32,
+            uid: bpf_get_current_uid_gid() as u32,
+            reserved2: 0,
+        };
+        scratch
+    };
+
+    if call == Call::Write && accepted <= PAYLOAD {
+        let length = at_most::<PAYLOAD>(accepted);
+        let stream = stream_at(slot, stream);
+        if !copy(draft, 0, length, buffer) {
+            account::lost(stream, LostReason::Fault, accepted);
+        } else {
+            emit(draft, slot, stream, position, length, 0);
+        }
+        return Some(());
+    }
+
+    *walk = Walk {
+        vector: buffer,
+        vector_left: if call == Call::WriteVector { count } else { 0 },
+        segment: buffer,
+        segment_left: if call == Call::Write { accepted } else { 0 },
+        left: accepted,
+        filled: 0,
+        position,
+        slot: index,
+        stream: u32::from(stream),
+        narrow: u64::from(abi != Abi::Native),
+    };
+    // SAFETY: the callback has the signature that the helper calls, and takes no context.
+    unsafe { bpf_loop(MAX_STEPS, step as *mut c_void, core::ptr::null_mut(), 0) };
+    let rest = walk.left + walk.filled;
+    if rest > 0 {
+        account::lost(stream_at(slot, stream), LostReason::Truncated, rest);
+    }
+    Some(())
+}
+
+/// Which of the container's streams an inode is.
+#[inline(always)]
+fn stream_of(slot: &ContainerSlot, inode: Inode) -> Option<u8> {
+    let number = inode.number()?;
+    let stream: u8 = if number == get(&slot.streams[0].inode) {
+        0
+    } else if number == get(&slot.streams[1].inode) {
+        1
+    } else {
+        return None;
+    };
+    // A file elsewhere may have the same number. Read only now: nearly all that comes here matches.
+    (u64::from(inode.device()?) == get(&stream_at(slot, stream).device)).then_some(stream)
+}
+
+/// A stream by its index; a branch, because an index would bring a bounds check and its panic.
+#[inline(always)]
+fn stream_at(slot: &ContainerSlot, index: u8) -> &OutputStream {
+    if index == 0 { &slot.streams[0] } else { &slot.streams[1] }
+}
+
+/// Copies user memory into the payload; `start` and `length` are at most [`MAX_PAYLOAD`].
+#[inline(always)]
+fn copy(draft: &mut Draft, start: u64, length: u64, from: u64) -> bool {
+    // SAFETY: the payload is twice as long as either bound.
+    unsafe {
+        let to = draft.payload.as_mut_ptr().add(start as usize);
+        bpf_probe_read_user(to.cast(), length as u32, from as *const c_void) == 0
+    }
+}
+
+/// Puts `length` bytes of payload into the ring buffer. Where it is full, or the container has used up its share, the
+/// rest of the call is lost with them: half a write is of little use, and the next one may find room.
+#[inline(always)]
+fn emit(
+    draft: &mut Draft,
+    slot: &ContainerSlot,
+    stream: &OutputStream,
+    position: u64,
+    length: u64,
+    remaining: u64,
+) -> bool {
+    let size = at_most::<{ PAYLOAD + RecordHeader::SIZE as u64 }>(RecordHeader::SIZE as u64 + length);
+    let held = get(&slot.ring_submitted).wrapping_sub(get(&slot.ring_consumed));
+    if held + size + RING_HEADER > config!(ring_share) {
+        account::lost(stream, LostReason::RingShare, length + remaining);
+        return false;
+    }
+    draft.header.position = position;
+    draft.header.length = length as u32;
+    draft.header.remaining = remaining;
+    // SAFETY: header and payload are one allocation, and `size` ends within it.
+    let record = unsafe { core::slice::from_raw_parts((&raw const *draft).cast::<u8>(), size as usize) };
+    if RECORDS.output::<[u8]>(record, 0).is_err() {
+        account::lost(stream, LostReason::RingFull, length + remaining);
+        return false;
+    }
+    fetch_add(&slot.ring_submitted, size + RING_HEADER);
+    account::submitted(stream, length);
+    true
+}
+
+/// Way through the memory of one call: segments are gathered into payloads of at most [`MAX_PAYLOAD`].
+///
+/// Stands in the scratch map and not on the stack: the verifier follows what it knows of stack slots from one turn of
+/// the loop into the next, and would never see an end; of map memory it knows nothing.
+#[repr(C)]
+pub struct Walk {
+    /// Address of the next `iovec`.
+    vector: u64,
+    /// `iovec`s that are left.
+    vector_left: u64,
+    /// Address of the rest of the current segment.
+    segment: u64,
+    /// Its length.
+    segment_left: u64,
+    /// Bytes of the call that are not copied yet.
+    left: u64,
+    /// Bytes in the payload that are not emitted yet.
+    filled: u64,
+    /// Stream position of the payload's first byte.
+    position: u64,
+    slot: u32,
+    stream: u32,
+    /// Not 0 if `struct iovec` is `compat_iovec`.
+    narrow: u64,
+}
+
+impl Walk {
+    /// Nothing is left to be counted.
+    #[inline(always)]
+    fn settle(&mut self) {
+        self.left = 0;
+        self.filled = 0;
+    }
+}
+
+const GO_ON: i64 = 0;
+const STOP: i64 = 1;
+
+/// One step: take the next segment, or copy a piece of the current one, and emit when the payload is full or done.
+extern "C" fn step(_: u64, _: *mut c_void) -> i64 {
+    // SAFETY: a plain helper.
+    let Some(scratch) = SCRATCH.get_ptr_mut(unsafe { bpf_get_smp_processor_id() }) else { return STOP };
+    // SAFETY: the scratch entry is this CPU's, and preemption is off.
+    let Scratch { draft, walk } = unsafe { &mut *scratch };
+    let Some(slot) = SLOTS.get(walk.slot) else { return STOP };
+    let stream = stream_at(slot, walk.stream as u8);
+
+    if walk.segment_left == 0 {
+        if walk.vector_left == 0 {
+            return STOP;
+        }
+        let Some((base, length)) = segment(walk) else {
+            account::lost(stream, LostReason::Fault, walk.left + walk.filled);
+            walk.settle();
+            return STOP;
+        };
+        walk.segment = base;
+        walk.segment_left = length.min(walk.left);
+        walk.vector_left -= 1;
+        if walk.segment_left == 0 {
+            return GO_ON;
+        }
+    }
+
+    let filled = at_most::<PAYLOAD>(walk.filled);
+    let length = at_most::<PAYLOAD>(walk.segment_left.min(PAYLOAD - filled));
+    if !copy(draft, filled, length, walk.segment) {
+        account::lost(stream, LostReason::Fault, walk.left + walk.filled);
+        walk.settle();
+        return STOP;
+    }
+    walk.segment += length;
+    walk.segment_left -= length;
+    walk.left -= length;
+    let filled = filled + length;
+    walk.filled = filled;
+    if filled < PAYLOAD && walk.left > 0 {
+        return GO_ON;
+    }
+    if !emit(draft, slot, stream, walk.position, at_most::<PAYLOAD>(filled), walk.left) {
+        walk.settle();
+        return STOP;
+    }
+    walk.position += filled;
+    walk.filled = 0;
+    if walk.left == 0 { STOP } else { GO_ON }
+}
+
+/// The next `iovec`.
+#[inline(always)]
+fn segment(walk: &mut Walk) -> Option<(u64, u64)> {
+    if walk.narrow != 0 {
+        let [base, length] = probe_user::<[u32; 2]>(walk.vector)?;
+        walk.vector += 8;
+        Some((u64::from(base), u64::from(length)))
+    } else {
+        let [base, length] = probe_user::<[u64; 2]>(walk.vector)?;
+        walk.vector += 16;
+        Some((base, length))
+    }
+}

@@ -1,0 +1,109 @@
+//! System calls by number and ABI, and their arguments from the saved registers.
+
+use core::ffi::c_void;
+
+use crate::maps::offset;
+use crate::verifier::member;
+
+/// `TS_COMPAT` (`arch/x86/include/asm/thread_info.h`): the call came in by a 32-bit entry.
+const TS_COMPAT: u32 = 0x2;
+/// `__X32_SYSCALL_BIT`
+const X32: u32 = 0x4000_0000;
+
+/// What a call did with its second argument.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// `write(fd, buffer, …)`
+    Write,
+    /// `writev(fd, iov, count)`, `pwritev2(fd, iov, count, …)`
+    WriteVector,
+}
+
+/// The width of pointers and lengths in the caller's memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Abi {
+    /// 64-bit registers and structures.
+    Native,
+    /// 32-bit registers and structures.
+    Compat,
+    /// 64-bit registers, 32-bit structures.
+    X32,
+}
+
+/// Saved user registers of a system call, as the verifier knows them: `pt_regs`.
+#[derive(Clone, Copy)]
+pub struct Registers(pub *const c_void);
+
+impl Registers {
+    /// Number of the call, with the bit that marks x32.
+    #[inline(always)]
+    pub fn number(self) -> u32 {
+        // SAFETY: the verifier types the registers by BTF.
+        unsafe { member::<u64>(self.0, offset!(regs_nr)) as u32 }
+    }
+
+    /// The first three arguments.
+    #[inline(always)]
+    pub fn arguments(self, abi: Abi) -> [u64; 3] {
+        // SAFETY: the verifier types the registers by BTF.
+        unsafe {
+            if abi == Abi::Compat {
+                let low = |offset: u32| member::<u64>(self.0, offset) & 0xffff_ffff;
+                [
+                    low(offset!(regs_compat_args[0])),
+                    low(offset!(regs_compat_args[1])),
+                    low(offset!(regs_compat_args[2])),
+                ]
+            } else {
+                [
+                    member(self.0, offset!(regs_args[0])),
+                    member(self.0, offset!(regs_args[1])),
+                    member(self.0, offset!(regs_args[2])),
+                ]
+            }
+        }
+    }
+}
+
+/// How the running call of `task` was entered.
+#[inline(always)]
+pub fn abi(task: *const c_void, number: u32) -> Abi {
+    // SAFETY: the verifier types `task` by BTF.
+    if unsafe { member::<u32>(task, offset!(task_status)) } & TS_COMPAT != 0 {
+        Abi::Compat
+    } else if number & X32 != 0 {
+        Abi::X32
+    } else {
+        Abi::Native
+    }
+}
+
+/// Whether a number can be one of the calls that write, in any ABI: what nearly all calls are sorted out by.
+#[inline(always)]
+pub fn may_write(number: u32) -> bool {
+    // 64-bit: write, writev, pwritev2; 32-bit: write, writev, pwritev2.
+    matches!(number & !X32, 1 | 20 | 328 | 4 | 146 | 379 | 516 | 547)
+}
+
+/// The call that a number stands for.
+#[inline(always)]
+pub fn write_call(number: u32, abi: Abi) -> Option<Call> {
+    // arch/x86/entry/syscalls/syscall_{64,32}.tbl
+    match abi {
+        Abi::Native => match number {
+            1 => Some(Call::Write),
+            20 | 328 => Some(Call::WriteVector),
+            _ => None,
+        },
+        Abi::Compat => match number {
+            4 => Some(Call::Write),
+            146 | 379 => Some(Call::WriteVector),
+            _ => None,
+        },
+        Abi::X32 => match number & !X32 {
+            1 => Some(Call::Write),
+            516 | 547 => Some(Call::WriteVector),
+            _ => None,
+        },
+    }
+}
