@@ -1,0 +1,39 @@
+//! From the kernel's monotonic clock to the time of day.
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Offset between `CLOCK_MONOTONIC`, which stamps records, and `CLOCK_REALTIME`.
+#[derive(Clone, Copy, Debug)]
+pub struct WallClock {
+    offset: i128,
+}
+
+impl WallClock {
+    /// Measures the offset now. To be repeated now and then: the time of day is set and slewed.
+    #[must_use]
+    pub fn now() -> Self {
+        // The pair that was read in the shortest time is the most exact one.
+        let offset = (0..3)
+            .map(|_| {
+                let before = nanoseconds(ClockId::Monotonic);
+                let wall = nanoseconds(ClockId::Realtime);
+                let after = nanoseconds(ClockId::Monotonic);
+                (after - before, wall - i128::midpoint(before, after))
+            })
+            .min()
+            .map_or(0, |(_, offset)| offset);
+        Self { offset }
+    }
+
+    /// Nanoseconds since the Unix epoch of a record's `timestamp`.
+    #[must_use]
+    pub fn unix_nanoseconds(self, monotonic: u64) -> i128 {
+        i128::from(monotonic) + self.offset
+    }
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds, to compare with a record's `timestamp`.
+fn nanoseconds(clock: ClockId) -> i128 {
+    let time = clock_gettime(clock);
+    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+}

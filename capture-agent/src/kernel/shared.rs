@@ -1,0 +1,139 @@
+//! Memory that the kernel writes and the agent reads: the slot table and the records of the ring buffer.
+//!
+//! The only unsafe code of the agent.
+
+use std::os::fd::RawFd;
+use std::sync::atomic::Ordering::Relaxed;
+
+use capture_common::{CONTAINER_ID_LEN, Config, ContainerSlot, GlobalCounters, RecordHeader, RecordKind, Stream};
+use memmap2::{MmapOptions, MmapRaw};
+
+use super::KernelError;
+
+/// The slot table and the global counters, mapped from their array maps.
+#[derive(Debug)]
+pub struct SlotTable {
+    slots: MmapRaw,
+    globals: MmapRaw,
+    capacity: u32,
+}
+
+impl SlotTable {
+    /// Maps the table of `capacity` slots and the counters behind two map descriptors.
+    pub(super) fn map(slots: RawFd, capacity: u32, globals: RawFd) -> Result<Self, KernelError> {
+        let map = |fd: RawFd, len: usize, name: &'static str| {
+            MmapOptions::new().len(len).map_raw(fd).map_err(|source| KernelError::Mmap { name, source })
+        };
+        Ok(Self {
+            slots: map(slots, capacity as usize * size_of::<ContainerSlot>(), "SLOTS")?,
+            globals: map(globals, size_of::<GlobalCounters>(), "GLOBALS")?,
+            capacity,
+        })
+    }
+
+    /// Number of slots.
+    #[must_use]
+    pub fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
+    /// One slot; `None` where the index is outside the table.
+    #[must_use]
+    pub fn get(&self, index: u32) -> Option<&ContainerSlot> {
+        (index < self.capacity).then(|| {
+            // SAFETY: the mapping is page-aligned, holds `capacity` slots and lives as long as `self`; every field of a
+            // slot is atomic, so the kernel's writes are no data race.
+            unsafe { &*self.slots.as_ptr().cast::<ContainerSlot>().add(index as usize) }
+        })
+    }
+
+    /// Counters that belong to no container.
+    #[must_use]
+    pub fn globals(&self) -> &GlobalCounters {
+        // SAFETY: as above, for one structure.
+        unsafe { &*self.globals.as_ptr().cast::<GlobalCounters>() }
+    }
+}
+
+/// The id in a slot, as text.
+#[must_use]
+pub fn container_id(slot: &ContainerSlot) -> String {
+    let mut bytes = [0; CONTAINER_ID_LEN];
+    for (chunk, word) in bytes.chunks_exact_mut(8).zip(&slot.container_id) {
+        chunk.copy_from_slice(&word.load(Relaxed).to_ne_bytes());
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Stores an id of 64 digits in a slot.
+pub(super) fn set_container_id(slot: &ContainerSlot, id: &str) {
+    for (chunk, word) in id.as_bytes().chunks_exact(8).zip(&slot.container_id) {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(chunk);
+        word.store(u64::from_ne_bytes(bytes), Relaxed);
+    }
+}
+
+/// One record of the ring buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// What it says.
+    pub kind: RecordKind,
+    /// Of which stream; meaningful for [`RecordKind::Output`].
+    pub stream: Stream,
+    /// Everything else.
+    pub header: RecordHeader,
+    /// The bytes that were written; empty for other kinds.
+    pub payload: &'a [u8],
+}
+
+/// Reads a record; `None` if it is not one of this layout version.
+#[must_use]
+pub fn decode(bytes: &[u8]) -> Option<Record<'_>> {
+    let (head, payload) = bytes.split_at_checked(RecordHeader::SIZE)?;
+    // SAFETY: the slice has the header's size, and every bit pattern is a header.
+    let header = unsafe { head.as_ptr().cast::<RecordHeader>().read_unaligned() };
+    Some(Record {
+        kind: RecordKind::from_u8(header.kind)?,
+        stream: Stream::from_index(header.stream)?,
+        payload: payload.get(..header.length as usize)?,
+        header,
+    })
+}
+
+/// [`Config`] as aya takes a global.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub(super) struct ConfigGlobal(pub Config);
+
+// SAFETY: `Config` is `repr(C)`, made of integers, without padding.
+unsafe impl aya::Pod for ConfigGlobal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(header: RecordHeader, payload: &[u8]) -> Vec<u8> {
+        // SAFETY: a header is plain data without padding.
+        let head: [u8; RecordHeader::SIZE] = unsafe { std::mem::transmute(header) };
+        [&head, payload].concat()
+    }
+
+    #[test]
+    fn reads_header_and_payload() {
+        let header = RecordHeader { kind: 1, stream: 1, length: 3, position: 7, ..RecordHeader::default() };
+        let raw = bytes(header, b"abc\0\0");
+        let record = decode(&raw).unwrap();
+        assert_eq!((record.kind, record.stream), (RecordKind::Output, Stream::Stderr));
+        assert_eq!((record.payload, record.header.position), (&b"abc"[..], 7));
+    }
+
+    #[test]
+    fn refuses_what_is_not_a_record() {
+        let header = RecordHeader { kind: 1, length: 4, ..RecordHeader::default() };
+        assert!(decode(&bytes(header, b"abc")).is_none(), "shorter than its length");
+        assert!(decode(&[1; 10]).is_none(), "shorter than a header");
+        assert!(decode(&bytes(RecordHeader { kind: 9, ..header }, b"abcd")).is_none(), "unknown kind");
+        assert!(decode(&bytes(RecordHeader { stream: 2, ..header }, b"abcd")).is_none(), "unknown stream");
+    }
+}

@@ -1,0 +1,13 @@
+//! capture-agent takes container output where it crosses into the kernel, and delivers it.
+//!
+//! Data flows one way: [`kernel`] → [`session`] → [`pipeline`] → [`sinks`]. Metadata from [`containers`] joins at the
+//! session.
+
+pub mod admin;
+pub mod cli;
+pub mod containers;
+pub mod kernel;
+pub mod metrics;
+pub mod pipeline;
+pub mod session;
+pub mod sinks;

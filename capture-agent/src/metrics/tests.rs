@@ -1,0 +1,121 @@
+use std::collections::BTreeSet;
+
+use super::*;
+
+const DOCUMENTED: &str = include_str!("../../../docs/metrics.md");
+
+fn container(id: &str, name: &str) -> ContainerTotals {
+    let stream = |base: u64| StreamTotals {
+        written: base + 1,
+        submitted: base + 2,
+        lost: [base + 3, base + 4, base + 5, base + 6],
+        lines: base + 7,
+        delivered: base + 8,
+        dropped: base + 9,
+    };
+    ContainerTotals { id: id.into(), name: name.into(), streams: [stream(100), stream(200)], ended: None }
+}
+
+fn encoded(containers: Vec<ContainerTotals>) -> String {
+    let ledger = Ledger::default();
+    ledger.set_agent(AgentTotals {
+        active_sessions: 2,
+        capacity: 8,
+        refused: 3,
+        ring_size: 33_554_432,
+        ring_used: 640,
+        missed_runs: 4,
+    });
+    for container in containers {
+        ledger.set(container);
+    }
+    Metrics::new(Arc::new(ledger), Arc::default()).unwrap().encode().unwrap()
+}
+
+fn families(text: &str) -> BTreeSet<&str> {
+    text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect()
+}
+
+#[track_caller]
+fn assert_line(text: &str, expected: &str) {
+    assert!(text.lines().any(|line| line == expected), "no line {expected:?} in\n{text}");
+}
+
+#[test]
+fn totals_of_the_agent_stand_as_they_are() {
+    let text = encoded(Vec::new());
+    assert_line(&text, "log_capturer_active_streams 2");
+    assert_line(&text, "log_capturer_stream_pool_utilization 0.25");
+    assert_line(&text, "log_capturer_containers_refused_total 3");
+    assert_line(&text, "log_capturer_ring_size_bytes 33554432");
+    assert_line(&text, "log_capturer_ring_used_bytes 640");
+    assert_line(&text, "log_capturer_bpf_missed_runs_total 4");
+    assert_line(&text, "# TYPE log_capturer_containers_refused_total counter");
+}
+
+#[test]
+fn totals_of_a_container_are_apart_by_stream_and_reason() {
+    let text = encoded(vec![container("ab", "web")]);
+    let stderr = r#"container_id="ab",container_name="web",stream="stderr""#;
+    assert_line(&text, &format!("log_capturer_written_bytes_total{{{stderr}}} 201"));
+    assert_line(&text, &format!("log_capturer_captured_bytes_total{{{stderr}}} 202"));
+    assert_line(&text, &format!("log_capturer_delivered_bytes_total{{{stderr}}} 208"));
+    assert_line(&text, &format!("log_capturer_dropped_bytes_total{{{stderr},reason=\"queue_full\"}} 209"));
+    for (reason, bytes) in LostReason::ALL.into_iter().zip(203..) {
+        let reason = reason.as_str();
+        assert_line(&text, &format!("log_capturer_lost_bytes_total{{{stderr},reason=\"{reason}\"}} {bytes}"));
+    }
+    let source = r#"source_type="docker",source_id="ab",pipeline="default""#;
+    assert_line(&text, &format!("log_capturer_logs_processed_total{{{source}}} 314"));
+}
+
+#[test]
+fn losses_are_there_before_the_first_one_happens() {
+    let mut quiet = container("ab", "web");
+    quiet.streams = Default::default();
+    let text = encoded(vec![quiet]);
+    let zeros = text.lines().filter(|line| line.starts_with("log_capturer_lost_bytes_total{") && line.ends_with(" 0"));
+    assert_eq!(zeros.count(), LostReason::ALL.len() * Stream::ALL.len());
+}
+
+#[test]
+fn label_values_are_escaped() {
+    let text = encoded(vec![container("ab", "a\"b\\c\nd")]);
+    let labels = r#"container_id="ab",container_name="a\"b\\c\nd",stream="stdout""#;
+    assert_line(&text, &format!("log_capturer_written_bytes_total{{{labels}}} 101"));
+}
+
+#[test]
+fn no_series_stands_twice() {
+    // Two containers may have one name: a renamed one and the one that took its place.
+    let text = encoded(vec![container("ab", "web"), container("cd", "web"), container("ef", "")]);
+    let mut seen = BTreeSet::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (series, _) = line.rsplit_once(' ').unwrap();
+        assert!(seen.insert(series), "{series} stands twice");
+    }
+}
+
+#[test]
+fn the_docker_socket_is_down_and_counted_before_it_is_asked() {
+    let text = encoded(Vec::new());
+    assert_line(&text, "log_capturer_docker_socket_up 0");
+    assert_line(&text, "log_capturer_docker_event_stream_age_seconds 0");
+    assert_line(&text, "log_capturer_docker_errors_total{kind=\"timeout\"} 0");
+    assert_line(&text, "log_capturer_docker_request_seconds_bucket{le=\"0.001\"} 0");
+    assert_line(&text, "log_capturer_docker_request_seconds_bucket{le=\"+Inf\"} 0");
+    assert_line(&text, "log_capturer_docker_request_seconds_count 0");
+}
+
+#[test]
+fn the_page_lists_exactly_what_a_scrape_has() {
+    let text = encoded(vec![container("ab", "web")]);
+    let listed: BTreeSet<_> =
+        DOCUMENTED.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert_eq!(listed, families(&text));
+    for name in listed {
+        let row = DOCUMENTED.lines().find(|line| line.starts_with(&format!("| `{name}`"))).unwrap_or_default();
+        let kind = text.lines().find_map(|line| line.strip_prefix(&format!("# TYPE {name} "))).unwrap_or_default();
+        assert!(row.contains(&format!("| {kind} |")), "{name} is a {kind}: {row}");
+    }
+}

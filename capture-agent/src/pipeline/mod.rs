@@ -1,0 +1,3 @@
+//! What happens to a line between its session and the sinks.
+
+pub mod record;

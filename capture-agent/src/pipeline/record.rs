@@ -1,0 +1,99 @@
+//! What sessions hand to sinks.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use capture_common::{LostReason, Stream};
+
+use crate::containers::directory::Metadata;
+
+/// Where a record comes from: a container, as far as it is known at that moment. Shared by all its records.
+#[derive(Debug)]
+pub struct Origin {
+    /// 64 hexadecimal digits.
+    pub container_id: Arc<str>,
+    /// What the engine said; `None` where it has not answered in time, or does not know the container.
+    pub metadata: Option<Arc<Metadata>>,
+    /// Where deliveries are counted.
+    pub account: Arc<Account>,
+    /// What an encoder writes for every record of this origin; rendered once.
+    pub rendered: OnceLock<Vec<u8>>,
+}
+
+impl Origin {
+    /// An origin with nothing rendered yet.
+    #[must_use]
+    pub fn new(container_id: Arc<str>, metadata: Option<Arc<Metadata>>, account: Arc<Account>) -> Self {
+        Self { container_id, metadata, account, rendered: OnceLock::new() }
+    }
+
+    /// The container's name, or its id while the name is not known.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.metadata.as_ref().map_or(&self.container_id, |metadata| &metadata.name)
+    }
+}
+
+/// What became of the bytes that a session took from the ring buffer, by [`Stream`].
+#[derive(Debug, Default)]
+pub struct Account {
+    /// One for each stream.
+    pub streams: [StreamAccount; 2],
+}
+
+/// What became of the bytes of one stream.
+#[derive(Debug, Default)]
+pub struct StreamAccount {
+    /// Records that the sink took.
+    pub lines: AtomicU64,
+    /// Bytes of these records.
+    pub delivered: AtomicU64,
+    /// Bytes of the records that the sink's full queue refused.
+    pub dropped: AtomicU64,
+}
+
+/// One line of output, a piece of one, or the mark of a gap.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The container.
+    pub origin: Arc<Origin>,
+    /// Which of its streams.
+    pub stream: Stream,
+    /// Time of the write that began the line, in nanoseconds since the Unix epoch.
+    pub timestamp: i128,
+    /// What it says.
+    pub content: Content,
+}
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Output, without its newline.
+    Line {
+        /// Exact bytes; not necessarily UTF-8.
+        message: Bytes,
+        /// Whether a newline followed.
+        newline: bool,
+        /// Whether the line goes on in the next record, or was cut off by a gap.
+        partial: bool,
+    },
+    /// Bytes are missing at this place.
+    Gap {
+        /// How many.
+        bytes: u64,
+        /// Why; `None` where several reasons met.
+        reason: Option<LostReason>,
+    },
+}
+
+impl Record {
+    /// Bytes of the container's stream that the record stands for.
+    #[must_use]
+    pub fn stream_bytes(&self) -> u64 {
+        match &self.content {
+            Content::Line { message, newline, .. } => message.len() as u64 + u64::from(*newline),
+            Content::Gap { .. } => 0,
+        }
+    }
+}

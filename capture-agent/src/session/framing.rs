@@ -1,0 +1,158 @@
+//! Bytes into lines.
+
+use bytes::{Bytes, BytesMut};
+
+/// A line, or a piece of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// `CLOCK_MONOTONIC` of the write that began it, in ns.
+    pub timestamp: u64,
+    /// Without the newline.
+    pub message: Bytes,
+    /// Whether a newline followed.
+    pub newline: bool,
+    /// Whether it goes on in the next line, or was cut off.
+    pub partial: bool,
+}
+
+/// Splits one stream at its newlines. A line within one chunk is a slice of it; only what spans chunks is copied.
+#[derive(Debug)]
+pub struct Framer {
+    max_line: usize,
+    pending: BytesMut,
+    pending_since: u64,
+}
+
+impl Framer {
+    /// Lines longer than `max_line` bytes are given out in pieces.
+    #[must_use]
+    pub fn new(max_line: usize) -> Self {
+        Self { max_line: max_line.max(1), pending: BytesMut::new(), pending_since: 0 }
+    }
+
+    /// Takes the next bytes of the stream, and gives out what they complete.
+    pub fn push(&mut self, timestamp: u64, chunk: &Bytes, mut out: impl FnMut(Line)) {
+        let mut start = 0;
+        for newline in memchr::memchr_iter(b'\n', chunk) {
+            self.piece(timestamp, chunk, start, newline, true, &mut out);
+            start = newline + 1;
+        }
+        if start < chunk.len() {
+            self.piece(timestamp, chunk, start, chunk.len(), false, &mut out);
+        }
+    }
+
+    /// Gives out what has no newline: at the end of the stream, or (`cut`) before a gap.
+    pub fn flush(&mut self, cut: bool) -> Option<Line> {
+        (!self.pending.is_empty()).then(|| self.take(false, cut))
+    }
+
+    /// `chunk[start..end]`, which ends a line or the chunk.
+    fn piece(
+        &mut self,
+        timestamp: u64,
+        chunk: &Bytes,
+        mut start: usize,
+        end: usize,
+        newline: bool,
+        out: &mut impl FnMut(Line),
+    ) {
+        loop {
+            let room = self.max_line - self.pending.len();
+            if end - start <= room {
+                break;
+            }
+            self.append(timestamp, &chunk[start..start + room]);
+            out(self.take(false, true));
+            start += room;
+        }
+        if !newline {
+            self.append(timestamp, &chunk[start..end]);
+        } else if self.pending.is_empty() {
+            out(Line { timestamp, message: chunk.slice(start..end), newline, partial: false });
+        } else {
+            self.append(timestamp, &chunk[start..end]);
+            out(self.take(true, false));
+        }
+    }
+
+    fn append(&mut self, timestamp: u64, bytes: &[u8]) {
+        if self.pending.is_empty() {
+            self.pending_since = timestamp;
+        }
+        self.pending.extend_from_slice(bytes);
+    }
+
+    fn take(&mut self, newline: bool, partial: bool) -> Line {
+        Line { timestamp: self.pending_since, message: self.pending.split().freeze(), newline, partial }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(max_line: usize, chunks: &[&[u8]]) -> Vec<Line> {
+        let mut framer = Framer::new(max_line);
+        let mut lines = Vec::new();
+        for (timestamp, chunk) in (1..).zip(chunks) {
+            framer.push(timestamp, &Bytes::copy_from_slice(chunk), |line| lines.push(line));
+        }
+        lines.extend(framer.flush(false));
+        lines
+    }
+
+    fn line(timestamp: u64, message: &'static str, newline: bool, partial: bool) -> Line {
+        Line { timestamp, message: Bytes::from_static(message.as_bytes()), newline, partial }
+    }
+
+    #[test]
+    fn splits_at_newlines_and_keeps_empty_lines() {
+        assert_eq!(
+            run(99, &[b"a\n\nb\n"]),
+            [line(1, "a", true, false), line(1, "", true, false), line(1, "b", true, false)]
+        );
+    }
+
+    #[test]
+    fn joins_chunks_and_stamps_with_the_first() {
+        assert_eq!(run(99, &[b"a", b"b", b"c\nd"]), [line(1, "abc", true, false), line(3, "d", false, false)]);
+    }
+
+    #[test]
+    fn a_newline_alone_ends_what_is_pending() {
+        assert_eq!(run(99, &[b"a", b"\n", b"\n"]), [line(1, "a", true, false), line(3, "", true, false)]);
+    }
+
+    #[test]
+    fn gives_out_long_lines_in_pieces() {
+        assert_eq!(run(3, &[b"abc\n"]), [line(1, "abc", true, false)], "exactly the limit");
+        assert_eq!(
+            run(3, &[b"abcdefg\nh"]),
+            [
+                line(1, "abc", false, true),
+                line(1, "def", false, true),
+                line(1, "g", true, false),
+                line(1, "h", false, false)
+            ]
+        );
+        assert_eq!(run(3, &[b"ab", b"cd\n"]), [line(1, "abc", false, true), line(2, "d", true, false)]);
+    }
+
+    #[test]
+    fn every_byte_comes_out_again() {
+        let input = b"one\n\ntwo three four\nfive".repeat(7);
+        for max_line in [1, 2, 5, 64] {
+            for size in 1..input.len() {
+                let chunks: Vec<_> = input.chunks(size).collect();
+                let mut output = Vec::new();
+                for line in run(max_line, &chunks) {
+                    assert!(line.message.len() <= max_line);
+                    output.extend_from_slice(&line.message);
+                    output.extend(line.newline.then_some(b'\n'));
+                }
+                assert_eq!(output, input);
+            }
+        }
+    }
+}

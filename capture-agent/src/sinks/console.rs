@@ -1,0 +1,54 @@
+//! Records on standard output.
+
+use std::io::{self, Write};
+
+use super::Sink;
+use super::encode::Encoder;
+use crate::pipeline::record::Record;
+
+/// Writes to standard output.
+#[derive(Debug)]
+pub struct Console {
+    encoder: Encoder,
+    buffer: Vec<u8>,
+}
+
+impl Console {
+    /// A console that writes with `encoder`.
+    #[must_use]
+    pub fn new(encoder: Encoder) -> Self {
+        Self { encoder, buffer: Vec::new() }
+    }
+}
+
+impl Sink for Console {
+    fn name(&self) -> &'static str {
+        "console"
+    }
+
+    fn write(&mut self, records: &[Record]) -> io::Result<()> {
+        self.buffer.clear();
+        for record in records {
+            self.encoder.encode(record, &mut self.buffer);
+        }
+        // The descriptor itself: the standard handle would look for newlines in all of it.
+        let mut rest = &self.buffer[..];
+        while !rest.is_empty() {
+            match rustix::io::write(rustix::stdio::stdout(), rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => rest = &rest[written..],
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => wait_until_writable(),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        io::stdout().flush()
+    }
+}
+
+/// Standard output may have been made non-blocking by whoever shares it.
+fn wait_until_writable() {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let stdout = rustix::stdio::stdout();
+    let _ = poll(&mut [PollFd::new(&stdout, PollFlags::OUT)], None);
+}

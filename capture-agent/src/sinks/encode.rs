@@ -1,0 +1,234 @@
+//! Records into bytes.
+
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+
+use crate::pipeline::record::{Content, Origin, Record};
+
+/// How a record is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Encoding {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// `name stream | line`.
+    Text,
+    /// The container's bytes, exactly.
+    Raw,
+}
+
+/// Writes records in one encoding.
+#[derive(Debug)]
+pub struct Encoder {
+    encoding: Encoding,
+    color: bool,
+    host: String,
+    clock: TimestampCache,
+}
+
+impl Encoder {
+    /// `host` is the value of the field of that name; `color` marks names and stderr in [`Encoding::Text`].
+    #[must_use]
+    pub fn new(encoding: Encoding, host: String, color: bool) -> Self {
+        Self { encoding, color, host, clock: TimestampCache::default() }
+    }
+
+    /// Appends one record to `out`.
+    pub fn encode(&mut self, record: &Record, out: &mut Vec<u8>) {
+        // Writing to a vector cannot fail.
+        let _ = match self.encoding {
+            Encoding::Json => self.json(record, out),
+            Encoding::Text => self.text(record, out),
+            Encoding::Raw => raw(record, out),
+        };
+    }
+
+    fn json(&mut self, record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
+        out.write_all(b"{\"timestamp\":\"")?;
+        self.clock.write(record.timestamp, out)?;
+        out.write_all(b"\",\"message\":")?;
+        match &record.content {
+            Content::Line { message, partial, .. } => {
+                json_string(&String::from_utf8_lossy(message), out)?;
+                if *partial {
+                    out.write_all(b",\"_partial\":true")?;
+                }
+            }
+            Content::Gap { bytes, reason } => {
+                json_string(&gap(record), out)?;
+                write!(out, ",\"lost_bytes\":{bytes}")?;
+                if let Some(reason) = reason {
+                    write!(out, ",\"lost_reason\":\"{}\"", reason.as_str())?;
+                }
+            }
+        }
+        write!(out, ",\"stream\":\"{}\"", record.stream.as_str())?;
+        out.write_all(record.origin.rendered.get_or_init(|| json_tail(&record.origin, &self.host)))
+    }
+
+    fn text(&mut self, record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
+        let (name, stream) = (record.origin.name(), record.stream.as_str());
+        if self.color {
+            // One of the six bright hues for each name, and red for stderr.
+            let hue = 31 + name.bytes().fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte))) % 6;
+            let mark = if stream == "stderr" { 31 } else { 90 };
+            write!(out, "\x1b[1;{hue}m{name}\x1b[0m \x1b[{mark}m{stream}\x1b[0m | ")?;
+        } else {
+            write!(out, "{name} {stream} | ")?;
+        }
+        match &record.content {
+            Content::Line { message, .. } => out.write_all(message)?,
+            Content::Gap { .. } => out.write_all(gap(record).as_bytes())?,
+        }
+        out.write_all(b"\n")
+    }
+}
+
+fn raw(record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
+    match &record.content {
+        Content::Line { message, newline, .. } => {
+            out.write_all(message)?;
+            if *newline { out.write_all(b"\n") } else { Ok(()) }
+        }
+        Content::Gap { .. } => Ok(()),
+    }
+}
+
+/// What stands in place of the missing bytes.
+fn gap(record: &Record) -> String {
+    match &record.content {
+        Content::Gap { bytes, reason } => {
+            let reason = reason.map_or("several reasons", capture_common::LostReason::as_str);
+            format!("[capture-agent: {bytes} bytes of output are missing here: {reason}]")
+        }
+        Content::Line { .. } => String::new(),
+    }
+}
+
+/// Everything after `stream`, which is the same for all records of an origin.
+fn json_tail(origin: &Origin, host: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut field = |name: &str, value: &str| -> io::Result<()> {
+        write!(out, ",\"{name}\":")?;
+        json_string(value, &mut out)
+    };
+    let _ = field("container_id", &origin.container_id);
+    if let Some(metadata) = &origin.metadata {
+        let _ = field("container_name", &metadata.name);
+        let _ = field("image", &metadata.image);
+        out.extend_from_slice(b",\"label\":");
+        let _ = serde_json::to_writer(&mut out, &metadata.labels);
+    }
+    let mut field = |name: &str, value: &str| -> io::Result<()> {
+        write!(out, ",\"{name}\":")?;
+        json_string(value, &mut out)
+    };
+    let _ = field("host", host);
+    let _ = field("source_type", "ebpf");
+    out.extend_from_slice(b"}\n");
+    out
+}
+
+fn json_string(text: &str, out: &mut Vec<u8>) -> io::Result<()> {
+    serde_json::to_writer(out, text).map_err(io::Error::from)
+}
+
+/// RFC 3339 timestamps; the part up to the second is rendered once a second.
+#[derive(Debug, Default)]
+struct TimestampCache {
+    second: Option<i64>,
+    text: String,
+}
+
+impl TimestampCache {
+    fn write(&mut self, nanoseconds: i128, out: &mut Vec<u8>) -> io::Result<()> {
+        let second = i64::try_from(nanoseconds.div_euclid(1_000_000_000)).unwrap_or_default();
+        if self.second != Some(second) {
+            self.second = Some(second);
+            let text = Timestamp::from_second(second).unwrap_or_default().to_string();
+            text.trim_end_matches('Z').clone_into(&mut self.text);
+        }
+        write!(out, "{}.{:09}Z", self.text, nanoseconds.rem_euclid(1_000_000_000))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use capture_common::{LostReason, Stream};
+
+    use super::*;
+    use crate::containers::directory::Metadata;
+    use crate::pipeline::record::Account;
+
+    fn record(content: Content) -> Record {
+        let metadata = Metadata {
+            id: "ab".repeat(32),
+            name: "web".to_owned(),
+            image: "nginx:1".to_owned(),
+            labels: BTreeMap::from([("team".to_owned(), "a \"b\"".to_owned())]),
+        };
+        let origin = Origin::new("ab".repeat(32).into(), Some(Arc::new(metadata)), Arc::new(Account::default()));
+        Record { origin: Arc::new(origin), stream: Stream::Stderr, timestamp: 1_700_000_000_000_000_042, content }
+    }
+
+    fn line(message: &'static [u8], newline: bool, partial: bool) -> Record {
+        record(Content::Line { message: Bytes::from_static(message), newline, partial })
+    }
+
+    fn encode(encoding: Encoding, record: &Record) -> Vec<u8> {
+        let mut out = Vec::new();
+        Encoder::new(encoding, "host-1".to_owned(), false).encode(record, &mut out);
+        out
+    }
+
+    #[test]
+    fn json_has_the_fields_of_docker_logs() {
+        let text = encode(Encoding::Json, &line(b"a\t\"\xff", true, false));
+        let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(
+            value,
+            serde_json::json!({
+                "timestamp": "2023-11-14T22:13:20.000000042Z", "message": "a\t\"\u{fffd}", "stream": "stderr",
+                "container_id": "ab".repeat(32), "container_name": "web", "image": "nginx:1",
+                "label": {"team": "a \"b\""}, "host": "host-1", "source_type": "ebpf",
+            })
+        );
+        assert_eq!(text.iter().filter(|byte| **byte == b'\n').count(), 1);
+    }
+
+    #[test]
+    fn json_marks_pieces_and_gaps() {
+        let piece: serde_json::Value =
+            serde_json::from_slice(&encode(Encoding::Json, &line(b"a", false, true))).unwrap();
+        assert_eq!(piece["_partial"], true);
+        let gap = record(Content::Gap { bytes: 7, reason: Some(LostReason::RingFull) });
+        let gap: serde_json::Value = serde_json::from_slice(&encode(Encoding::Json, &gap)).unwrap();
+        assert_eq!((&gap["lost_bytes"], &gap["lost_reason"]), (&7.into(), &"ring_full".into()));
+    }
+
+    #[test]
+    fn raw_is_exact() {
+        assert_eq!(encode(Encoding::Raw, &line(b"a\xff\0", true, false)), b"a\xff\0\n");
+        assert_eq!(encode(Encoding::Raw, &line(b"a", false, false)), b"a");
+        assert_eq!(encode(Encoding::Raw, &record(Content::Gap { bytes: 7, reason: None })), b"");
+    }
+
+    #[test]
+    fn text_names_the_container_and_the_stream() {
+        assert_eq!(encode(Encoding::Text, &line(b"hello", false, false)), b"web stderr | hello\n");
+    }
+
+    #[test]
+    fn an_unknown_container_goes_by_its_id() {
+        let origin = Origin::new("cd".repeat(32).into(), None, Arc::new(Account::default()));
+        let record = Record { origin: Arc::new(origin), ..line(b"x", true, false) };
+        let value: serde_json::Value = serde_json::from_slice(&encode(Encoding::Json, &record)).unwrap();
+        assert_eq!((value["container_id"].as_str(), value.get("container_name")), (Some(&*"cd".repeat(32)), None));
+        assert_eq!(encode(Encoding::Text, &record), format!("{} stderr | x\n", "cd".repeat(32)).into_bytes());
+    }
+}

@@ -1,0 +1,192 @@
+//! Where records go: one bounded queue, one thread, one destination.
+
+pub mod console;
+pub mod encode;
+pub mod file;
+
+use std::io;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::pipeline::record::{Content, Record};
+
+/// Bytes of records that may wait for a sink.
+const QUEUE_BYTES: u64 = 16 << 20;
+/// What a record costs beyond its message, in the queue's count.
+const RECORD_BYTES: u64 = 128;
+/// How long the reader waits for a full queue while the ring buffer has room for what comes meanwhile.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How long the sink may take for what is left when the agent ends.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A destination. Called by one thread, its own; may block.
+pub trait Sink: Send {
+    /// Name in log messages.
+    fn name(&self) -> &'static str;
+
+    /// Takes records, in order.
+    ///
+    /// # Errors
+    ///
+    /// Where they cannot be written. The records count as dropped; the sink is called again with the next ones.
+    fn write(&mut self, records: &[Record]) -> io::Result<()>;
+}
+
+/// The way to a sink.
+pub struct Queue {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Signalled when something was put in, or the queue was closed.
+    filled: Condvar,
+    /// Signalled when something was taken out, or done.
+    emptied: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    batches: std::collections::VecDeque<(u64, Vec<Record>)>,
+    bytes: u64,
+    writing: bool,
+    closed: bool,
+    abandoned: bool,
+}
+
+impl Queue {
+    /// Starts the sink's thread. `broken` is cancelled when the destination is gone for good: a closed pipe.
+    ///
+    /// # Errors
+    ///
+    /// Where no thread can be started.
+    pub fn start(sink: Box<dyn Sink>, broken: CancellationToken) -> io::Result<Self> {
+        let shared = Arc::new(Shared { state: Mutex::default(), filled: Condvar::new(), emptied: Condvar::new() });
+        let thread = thread::Builder::new().name(format!("sink-{}", sink.name())).spawn({
+            let shared = Arc::clone(&shared);
+            move || run(&shared, sink, &broken)
+        })?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Hands records to the sink. Where the queue is full, waits a moment if `may_wait`; then the records are dropped,
+    /// and counted.
+    pub fn deliver(&self, records: Vec<Record>, may_wait: bool) {
+        let bytes = records.iter().map(|record| record.stream_bytes() + RECORD_BYTES).sum();
+        let state = self.shared.lock();
+        let full = |state: &mut State| state.bytes > 0 && state.bytes + bytes > QUEUE_BYTES && !state.abandoned;
+        let patience = if may_wait { PATIENCE } else { Duration::ZERO };
+        let (mut state, _) =
+            self.shared.emptied.wait_timeout_while(state, patience, full).unwrap_or_else(PoisonError::into_inner);
+        if full(&mut state) || state.abandoned {
+            drop(state);
+            count_dropped(&records);
+            return;
+        }
+        state.bytes += bytes;
+        state.batches.push_back((bytes, records));
+        self.shared.filled.notify_one();
+    }
+
+    /// Whether the sink has not finished with everything that it was given.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        let state = self.shared.lock();
+        state.writing || !state.batches.is_empty()
+    }
+
+    /// Waits until the sink has finished, at most for [`GRACE`]; says what it could not take.
+    pub fn finish(&mut self) {
+        let deadline = Instant::now() + GRACE;
+        let mut state = self.shared.lock();
+        state.closed = true;
+        self.shared.filled.notify_one();
+        while state.writing || !state.batches.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                state.abandoned = true;
+                let records: usize = state.batches.iter().map(|(_, records)| records.len()).sum();
+                tracing::warn!(
+                    records,
+                    "the sink did not take everything within {} s; the rest is dropped",
+                    GRACE.as_secs()
+                );
+                for (_, records) in state.batches.drain(..) {
+                    count_dropped(&records);
+                }
+                return;
+            }
+            state = self.shared.emptied.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(state);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn run(shared: &Shared, mut sink: Box<dyn Sink>, broken: &CancellationToken) {
+    let mut failing = false;
+    loop {
+        let mut state = shared.lock();
+        let (bytes, records) = loop {
+            if let Some(batch) = state.batches.pop_front() {
+                break batch;
+            }
+            if state.closed {
+                return;
+            }
+            state = shared.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        };
+        state.writing = true;
+        drop(state);
+
+        match sink.write(&records) {
+            Ok(()) => {
+                count_delivered(&records);
+                failing = false;
+            }
+            Err(error) => {
+                count_dropped(&records);
+                if error.kind() == io::ErrorKind::BrokenPipe {
+                    broken.cancel();
+                } else if !failing {
+                    tracing::error!(sink = sink.name(), %error, "records cannot be written and are dropped until they can");
+                }
+                failing = true;
+            }
+        }
+
+        let mut state = shared.lock();
+        state.writing = false;
+        state.bytes -= bytes;
+        shared.emptied.notify_all();
+    }
+}
+
+fn count_delivered(records: &[Record]) {
+    for record in records {
+        let account = &record.origin.account.streams[record.stream as usize];
+        if matches!(record.content, Content::Line { .. }) {
+            account.lines.fetch_add(1, Relaxed);
+            account.delivered.fetch_add(record.stream_bytes(), Relaxed);
+        }
+    }
+}
+
+fn count_dropped(records: &[Record]) {
+    for record in records {
+        record.origin.account.streams[record.stream as usize].dropped.fetch_add(record.stream_bytes(), Relaxed);
+    }
+}
