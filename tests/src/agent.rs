@@ -1,0 +1,278 @@
+//! The agent under test: started, listened to, asked, ended.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Signal, kill_process};
+
+use crate::poll::{DEADLINE, eventually};
+use crate::process::pid_of;
+use crate::record::Record;
+use crate::{http, workspace};
+
+/// How the agent hooks into the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attach {
+    /// One tracepoint per system call.
+    Syscalls,
+    /// One raw tracepoint for all of them.
+    Raw,
+}
+
+impl Attach {
+    /// The value that `--attach` takes.
+    #[must_use]
+    pub fn flag(self) -> &'static str {
+        match self {
+            Self::Syscalls => "syscalls",
+            Self::Raw => "raw",
+        }
+    }
+}
+
+/// A running `capture-agent run`; killed when dropped.
+#[derive(Debug)]
+pub struct Agent {
+    child: Child,
+    address: SocketAddr,
+    lines: Arc<Mutex<Vec<String>>>,
+    records: Arc<Mutex<Vec<Record>>>,
+    complaints: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+/// What is left of an agent that ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Every record it printed, up to its last.
+    pub records: Vec<Record>,
+    /// What it said on standard error.
+    pub stderr: String,
+}
+
+impl Agent {
+    /// Starts `capture-agent run` in an attach mode and waits until it captures.
+    ///
+    /// # Errors
+    /// When the agent is not built, ends, or is not ready in time; with what it said.
+    pub fn start(attach: Attach, arguments: &[&str]) -> Result<Self> {
+        let agent = Self::spawn(&[&["--attach", attach.flag()], arguments].concat())?;
+        agent.wait_ready()?;
+        Ok(agent)
+    }
+
+    /// Starts `capture-agent run` with the arguments, on a port of its own, and does not wait.
+    ///
+    /// # Errors
+    /// When the agent is not built.
+    pub fn spawn(arguments: &[&str]) -> Result<Self> {
+        let address = free_address()?;
+        let mut child = command()?
+            .arg("run")
+            .args(["--listen", &address.to_string()])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("the agent cannot be started")?;
+        let output = child.stdout.take().context("the agent has no output")?;
+        let errors = child.stderr.take().context("the agent has no stderr")?;
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let records = Arc::new(Mutex::new(Vec::new()));
+        let complaints = Arc::new(Mutex::new(String::new()));
+        let readers = vec![
+            collect_lines(output, Arc::clone(&lines), Arc::clone(&records)),
+            collect_text(errors, Arc::clone(&complaints)),
+        ];
+        Ok(Self { child, address, lines, records, complaints, readers })
+    }
+
+    /// Waits until `/healthz` says that it captures.
+    ///
+    /// # Errors
+    /// When it does not within half a minute.
+    pub fn wait_ready(&self) -> Result<()> {
+        let ready = || http::get(self.address, "/healthz").is_ok_and(|(status, _)| status == 200).then_some(());
+        eventually("the agent to be ready", DEADLINE, ready)
+            .with_context(|| format!("the agent said: {}", self.stderr()))
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where it serves its metrics.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it has said on standard error.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        lock(&self.complaints).clone()
+    }
+
+    /// What it has printed that is no JSON record: everything with `--format text`, nothing otherwise.
+    #[must_use]
+    pub fn plain_lines(&self) -> Vec<String> {
+        lock(&self.lines).clone()
+    }
+
+    /// Its records of the container with this name, so far.
+    #[must_use]
+    pub fn records_for(&self, name: &str) -> Vec<Record> {
+        lock(&self.records).iter().filter(|record| record.is_named(name)).cloned().collect()
+    }
+
+    /// Its records of the container with this id, so far.
+    #[must_use]
+    pub fn records_of(&self, id: &str) -> Vec<Record> {
+        lock(&self.records).iter().filter(|record| record.is_of(id)).cloned().collect()
+    }
+
+    /// The messages of the container with this name, so far.
+    #[must_use]
+    pub fn messages_for(&self, name: &str) -> Vec<String> {
+        lock(&self.records).iter().filter(|record| record.is_named(name)).map(|r| r.message().to_owned()).collect()
+    }
+
+    /// Waits until its records satisfy `done`.
+    ///
+    /// # Errors
+    /// When they do not within half a minute; with what the agent said.
+    pub fn wait_until(&self, what: &str, done: impl Fn(&[Record]) -> bool) -> Result<()> {
+        eventually(what, DEADLINE, || done(&lock(&self.records)).then_some(()))
+            .with_context(|| format!("the agent said: {}", self.stderr()))
+    }
+
+    /// Waits for a message of the container with this name, and gives the records up to then.
+    ///
+    /// # Errors
+    /// As [`Agent::wait_until`].
+    pub fn wait_for_message(&self, name: &str, message: &str) -> Result<Vec<Record>> {
+        self.wait_until(&format!("`{message}` of {name}"), |records| {
+            records.iter().any(|record| record.is_named(name) && record.message() == message)
+        })?;
+        Ok(self.records_for(name))
+    }
+
+    /// The value of each of its metrics, by name with labels as printed.
+    ///
+    /// # Errors
+    /// When it does not answer, or a line is not in the text format.
+    pub fn metrics(&self) -> Result<HashMap<String, f64>> {
+        let (status, body) = http::get(self.address, "/metrics")?;
+        ensure!(status == 200, "/metrics answers {status}");
+        body.lines()
+            .filter(|line| !line.starts_with('#') && !line.is_empty())
+            .map(|line| {
+                let (name, value) = line.rsplit_once(' ').with_context(|| format!("not a metric: {line}"))?;
+                Ok((name.to_owned(), value.parse().with_context(|| format!("not a value: {line}"))?))
+            })
+            .collect()
+    }
+
+    /// Sends SIGTERM, waits for the end, and gives everything it printed.
+    ///
+    /// # Errors
+    /// When it is still there after half a minute.
+    pub fn terminate(self) -> Result<Ended> {
+        self.end(Signal::TERM)
+    }
+
+    /// As [`Agent::terminate`], with another signal.
+    ///
+    /// # Errors
+    /// When it is still there after half a minute.
+    pub fn end(mut self, signal: Signal) -> Result<Ended> {
+        kill_process(pid_of(self.child.id())?, signal).context("the agent is gone already")?;
+        let status = eventually("the agent to end", DEADLINE, || self.child.try_wait().transpose())??;
+        for reader in self.readers.drain(..) {
+            if reader.join().is_err() {
+                bail!("a reader of the agent's output panicked");
+            }
+        }
+        let records = std::mem::take(&mut *lock(&self.records));
+        Ok(Ended { status, records, stderr: self.stderr() })
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // After `end` there is nothing left to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Ended {
+    /// The messages of the container with this name.
+    #[must_use]
+    pub fn messages_for(&self, name: &str) -> Vec<&str> {
+        self.records.iter().filter(|record| record.is_named(name)).map(Record::message).collect()
+    }
+}
+
+/// The agent's binary, to be given any arguments.
+///
+/// # Errors
+/// When it is not built.
+pub fn command() -> Result<Command> {
+    let binary = workspace::agent_binary();
+    ensure!(binary.is_file(), "{}: not built; run `cargo xtask build --release`", binary.display());
+    Ok(Command::new(binary))
+}
+
+/// An address of this machine on which nothing listens.
+///
+/// # Errors
+/// When the machine has no free port.
+pub fn free_address() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+    listener.local_addr().context("the free port has no address")
+}
+
+/// How long a command of the agent that ends by itself may take.
+pub const COMMAND_DEADLINE: Duration = Duration::from_secs(30);
+
+fn collect_lines(
+    source: impl Read + Send + 'static,
+    lines: Arc<Mutex<Vec<String>>>,
+    records: Arc<Mutex<Vec<Record>>>,
+) -> JoinHandle<()> {
+    thread::spawn(move || {
+        for line in BufReader::new(source).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            match Record::parse(&line) {
+                Ok(record) => lock(&records).push(record),
+                Err(_) => lock(&lines).push(line),
+            }
+        }
+    })
+}
+
+fn collect_text(mut source: impl Read + Send + 'static, text: Arc<Mutex<String>>) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let mut piece = [0; 4096];
+        while let Ok(length @ 1..) = source.read(&mut piece) {
+            lock(&text).push_str(&String::from_utf8_lossy(&piece[..length]));
+        }
+    })
+}
+
+/// A reader that panicked has still kept what it read.
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,171 @@
+//! A `dockerd` of our own, and the guardian that ends it when we end.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::poll::eventually;
+use crate::process::pid_of;
+
+/// Starts the daemon given as its arguments, tells its pid, and ends it when standard input closes. That happens
+/// however the process that holds the other end dies, so a killed test leaves no daemon behind.
+const GUARDIAN: &str = r#"
+"$@" >"$DAEMON_LOG" 2>&1 &
+daemon=$!
+echo $daemon
+read -r _
+kill -CONT $daemon 2>/dev/null
+kill -TERM $daemon 2>/dev/null
+tries=0
+while kill -0 $daemon 2>/dev/null && [ $tries -lt 200 ]; do sleep 0.1; tries=$((tries + 1)); done
+kill -KILL $daemon 2>/dev/null
+wait
+"#;
+
+/// Where a daemon keeps its things, and what else it is told.
+#[derive(Debug)]
+pub struct Setup {
+    /// The socket it listens on.
+    pub socket: PathBuf,
+    /// Images and containers.
+    pub data_root: PathBuf,
+    /// Sockets and state of what runs. Socket names are limited to 108 bytes, so keep it short.
+    pub exec_root: PathBuf,
+    /// The file that holds its process id.
+    pub pid_file: PathBuf,
+    /// What it says.
+    pub log: PathBuf,
+}
+
+/// A running `dockerd` that was started here.
+#[derive(Debug)]
+pub struct Daemon {
+    pid: Pid,
+    guardian: Child,
+    lifeline: Option<ChildStdin>,
+}
+
+impl Daemon {
+    /// Starts `dockerd` and waits until it answers.
+    ///
+    /// It has no network of its own: tests need none, and a machine may lack the kernel modules for it.
+    ///
+    /// # Errors
+    /// When it is not installed, dies, or does not answer within a minute; with the end of its log.
+    pub fn start(setup: &Setup) -> Result<Self> {
+        clear_traces_of_the_dead(setup);
+        let mut command = Command::new("sh");
+        command.args(["-c", GUARDIAN, "guardian", "dockerd"]);
+        command.arg("--host").arg(format!("unix://{}", setup.socket.display()));
+        command.arg("--exec-root").arg(&setup.exec_root).arg("--pidfile").arg(&setup.pid_file);
+        command.arg("--data-root").arg(&setup.data_root);
+        command.args(["--bridge=none", "--iptables=false", "--ip-forward=false", "--shutdown-timeout=2"]);
+        // Ctrl-C goes to the whole foreground group; the daemon has to outlive it by the clean-up.
+        command.env("DAEMON_LOG", &setup.log).process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut guardian = command.spawn().context("sh, which guards dockerd, cannot be started")?;
+        let lifeline = guardian.stdin.take();
+        let mut line = String::new();
+        BufReader::new(guardian.stdout.take().context("the guardian has no output")?).read_line(&mut line)?;
+        let pid = pid_of(line.trim().parse().context("the guardian of dockerd gave no process id")?)?;
+        let daemon = Self { pid, guardian, lifeline };
+
+        let socket = &setup.socket;
+        eventually("dockerd to answer", Duration::from_mins(1), || match answers(socket) {
+            true => Some(Ok(())),
+            false if !is_alive(pid) => Some(Err(anyhow::anyhow!("dockerd ended while it was starting"))),
+            false => None,
+        })
+        .and_then(|outcome| outcome)
+        .with_context(|| format!("{}; the end of its log:\n{}", missing(), tail(&setup.log)))?;
+        Ok(daemon)
+    }
+
+    /// Sends a signal to the daemon, and to nothing it started.
+    ///
+    /// # Errors
+    /// When the daemon is gone.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(self.pid, signal).context("dockerd is gone")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        drop(self.lifeline.take());
+        // There is nobody left to tell that the guardian could not be waited for.
+        let _ = self.guardian.wait();
+    }
+}
+
+/// Whether a container engine answers on `socket` within a few seconds.
+#[must_use]
+pub fn answers(socket: &Path) -> bool {
+    ping(socket).is_ok_and(|reply| reply.starts_with("HTTP/1."))
+}
+
+fn ping(socket: &Path) -> std::io::Result<String> {
+    let limit = Some(Duration::from_secs(5));
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(limit)?;
+    stream.set_write_timeout(limit)?;
+    stream.write_all(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")?;
+    let mut reply = [0; 64];
+    let length = stream.read(&mut reply)?;
+    Ok(String::from_utf8_lossy(&reply[..length]).into_owned())
+}
+
+/// Removes pid files whose process is gone or is another program by now: dockerd believes them, and then refuses to
+/// start or waits for a containerd that does not exist.
+fn clear_traces_of_the_dead(setup: &Setup) {
+    let containerd = setup.exec_root.join("containerd/containerd.pid");
+    for (file, program) in [(setup.pid_file.as_path(), "dockerd"), (containerd.as_path(), "containerd")] {
+        let Ok(text) = fs::read_to_string(file) else { continue };
+        let name = fs::read_to_string(format!("/proc/{}/comm", text.trim())).unwrap_or_default();
+        if name.trim() != program {
+            // If it cannot be removed, dockerd says so better than this could.
+            let _ = fs::remove_file(file);
+        }
+    }
+}
+
+fn is_alive(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    // A process that ended stays as a zombie until the guardian waits for it.
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+}
+
+fn missing() -> &'static str {
+    let installed = Command::new("dockerd").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if installed.is_ok() {
+        "dockerd is installed but does not start"
+    } else {
+        "dockerd is not installed; `cargo xtask setup` installs it"
+    }
+}
+
+fn tail(log: &Path) -> String {
+    let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}
+
+/// The process that a pid file names, if it runs `program`.
+///
+/// # Errors
+/// When the file is not there or its process is another program.
+pub fn process_in(pid_file: &Path, program: &str) -> Result<Pid> {
+    let mut text = String::new();
+    File::open(pid_file).with_context(|| format!("{}", pid_file.display()))?.read_to_string(&mut text)?;
+    let name = fs::read_to_string(format!("/proc/{}/comm", text.trim())).unwrap_or_default();
+    if name.trim() != program {
+        bail!("{}: process {} is not {program}", pid_file.display(), text.trim());
+    }
+    pid_of(text.trim().parse()?)
+}

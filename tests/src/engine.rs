@@ -1,0 +1,187 @@
+//! The container engine that tests run against.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::daemon::{Daemon, Setup, answers, process_in};
+use crate::process;
+use crate::workspace::target_dir;
+
+/// Where Docker listens unless it is told otherwise.
+pub const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
+
+/// Starting a container takes well under a second; a machine that needs longer than this is not usable.
+const DEADLINE: Duration = Duration::from_mins(1);
+
+/// An engine that answers, and who ends it.
+#[derive(Debug)]
+pub struct Engine {
+    socket: PathBuf,
+    /// `None` where somebody else runs it.
+    daemon: Option<Daemon>,
+    /// Where an engine that was started here keeps its log, a private one everything; removed after the daemon's end.
+    _home: Option<TempDir>,
+}
+
+/// The engine on the default socket: the one that answers there, or one that is started now and ends with this process.
+///
+/// # Errors
+/// When there is no root, no `dockerd`, or it does not come up.
+pub fn ensure() -> Result<Arc<Engine>> {
+    static ENGINE: OnceLock<Result<Arc<Engine>, String>> = OnceLock::new();
+    let engine = ENGINE.get_or_init(|| start_default().map(Arc::new).map_err(|error| format!("{error:#}")));
+    engine.clone().map_err(|error| anyhow!(error))
+}
+
+/// As [`ensure`], but an engine that was started ends when the value is dropped.
+///
+/// Its data is in the target directory: the machine's own images and containers are not for tests to touch.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn start_default() -> Result<Engine> {
+    let socket = PathBuf::from(DEFAULT_SOCKET);
+    if answers(&socket) {
+        let engine = Engine { socket, daemon: None, _home: None };
+        engine.remove_orphans();
+        return Ok(engine);
+    }
+    let pid_file = PathBuf::from("/var/run/docker.pid");
+    if let Ok(pid) = process_in(&pid_file, "dockerd") {
+        bail!("dockerd (process {}) runs but does not answer on {DEFAULT_SOCKET}", pid.as_raw_nonzero());
+    }
+    let home = private_home()?;
+    let setup = Setup {
+        socket: socket.clone(),
+        data_root: target_dir().join("xtask/engine"),
+        exec_root: "/var/run/docker".into(),
+        pid_file,
+        log: home.path().join("dockerd.log"),
+    };
+    let engine = Engine { socket, daemon: Some(Daemon::start(&setup)?), _home: Some(home) };
+    engine.remove_all_containers();
+    Ok(engine)
+}
+
+/// An engine for one test alone, which it may freeze; it and its containers are gone when the value is dropped.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn private() -> Result<Arc<Engine>> {
+    let home = private_home()?;
+    let path = |name: &str| home.path().join(name);
+    let socket = path("docker.sock");
+    let setup = Setup {
+        socket: socket.clone(),
+        data_root: path("data"),
+        exec_root: path("run"),
+        pid_file: path("docker.pid"),
+        log: path("dockerd.log"),
+    };
+    let daemon = Daemon::start(&setup)?;
+    Ok(Arc::new(Engine { socket, daemon: Some(daemon), _home: Some(home) }))
+}
+
+fn private_home() -> Result<TempDir> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("these tests load programs into the kernel and start containers: run them as root");
+    }
+    tempfile::Builder::new().prefix("ct-").tempdir_in("/tmp").context("/tmp: no directory for the engine")
+}
+
+impl Engine {
+    /// The socket it listens on.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// The address of that socket, as `--docker-host` takes it.
+    #[must_use]
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
+    /// Whether it was started here and not found.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.daemon.is_some()
+    }
+
+    /// The docker client, pointed at this engine.
+    #[must_use]
+    pub fn client(&self) -> Command {
+        let mut client = Command::new("docker");
+        client.arg("--host").arg(self.host());
+        client
+    }
+
+    /// Runs the docker client and gives what it prints.
+    ///
+    /// # Errors
+    /// When it fails or takes longer than a minute.
+    pub fn docker<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Result<String> {
+        process::text(self.client().args(words), DEADLINE)
+    }
+
+    /// Stops the daemon where it stands, as a hung one is. Its containers go on.
+    ///
+    /// # Errors
+    /// When the engine is not ours to stop.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets a frozen daemon go on.
+    ///
+    /// # Errors
+    /// When the engine is not ours.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let daemon = self.daemon.as_ref().context("only an engine that was started here may be signalled")?;
+        daemon.signal(signal)
+    }
+
+    /// Removes every container. Only for an engine that was started here, whose data is nobody else's.
+    fn remove_all_containers(&self) {
+        let all = self.docker(["ps", "--all", "--quiet"]).unwrap_or_default();
+        if !all.is_empty() {
+            // What cannot be removed now is removed at the next start.
+            let _ = self.docker(["rm", "--force"].into_iter().chain(all.lines()));
+        }
+    }
+
+    /// Removes containers of test processes that did not live to do it.
+    fn remove_orphans(&self) {
+        let names = self.docker(["ps", "--all", "--format", "{{.Names}}", "--filter", "name=^ct-"]).unwrap_or_default();
+        let orphans = names.lines().filter(|name| {
+            let owner = name.split('-').nth(1).and_then(|pid| pid.parse::<u32>().ok());
+            owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+        });
+        for name in orphans {
+            // Another process may be removing it too.
+            let _ = self.docker(["rm", "--force", name]);
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if self.daemon.is_none() {
+            return;
+        }
+        // A frozen daemon removes nothing, and one that stops waits for each container that ignores SIGTERM.
+        let _ = self.thaw();
+        self.remove_all_containers();
+        self.daemon = None;
+    }
+}

@@ -1,0 +1,39 @@
+//! The harness of the integration tests: an engine, an image, containers, the agent.
+//!
+//! Nothing here is a stand-in: the kernel, the engine and the agent are the real ones. Where one of them is missing, the
+//! harness fails and says which; it never skips. Its only way to wait is [`poll::eventually`], which has a deadline.
+
+pub mod agent;
+pub mod container;
+pub mod daemon;
+pub mod engine;
+pub mod fidelity;
+pub mod http;
+pub mod image;
+pub mod poll;
+pub mod process;
+pub mod record;
+pub mod workspace;
+
+pub use agent::{Agent, Attach};
+pub use container::Container;
+pub use engine::Engine;
+pub use record::Record;
+
+/// Makes two tests of a function that takes an [`Attach`]: what it promises holds in either mode.
+#[macro_export]
+macro_rules! in_both_attach_modes {
+    ($check:ident) => {
+        mod $check {
+            #[test]
+            fn syscalls() -> anyhow::Result<()> {
+                super::$check($crate::Attach::Syscalls)
+            }
+
+            #[test]
+            fn raw() -> anyhow::Result<()> {
+                super::$check($crate::Attach::Raw)
+            }
+        }
+    };
+}

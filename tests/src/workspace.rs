@@ -1,0 +1,21 @@
+//! Where the binaries under test are.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// Cargo's target directory of the workspace.
+#[must_use]
+pub fn target_dir() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = root.canonicalize().unwrap_or(root);
+    match env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => root.join(dir),
+        None => root.join("target"),
+    }
+}
+
+/// The agent as people run it: optimised, with the eBPF object inside.
+#[must_use]
+pub fn agent_binary() -> PathBuf {
+    target_dir().join("release/capture-agent")
+}

@@ -1,0 +1,67 @@
+//! `cargo xtask build`: the eBPF object, then the agent that carries it inside.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::setup::{self, Need};
+use crate::toolchain::Compiler;
+use crate::workspace;
+
+/// Options of `cargo xtask build`.
+#[derive(Args)]
+pub struct Options {
+    /// Optimise the agent (the eBPF object always is: the verifier refuses unoptimised code)
+    #[arg(long)]
+    release: bool,
+}
+
+/// Builds both sides.
+pub fn command(options: &Options) -> Result<()> {
+    setup::ensure(&[Need::Bpf])?;
+    object()?;
+    agent(options.release)?;
+    Ok(())
+}
+
+/// Builds the eBPF object into `target/bpf/capture-ebpf`, and gives its path.
+pub fn object() -> Result<PathBuf> {
+    let compiler = Compiler::find().context("no compiler for the eBPF object; run `cargo xtask setup`")?;
+    let manifest = workspace::root().join("capture-ebpf/Cargo.toml");
+    let built = workspace::target_dir().join("bpf-build");
+    run(&mut compiler.cargo_build(&manifest, &built)?, "the eBPF object")?;
+
+    let source = built.join("bpfel-unknown-none/release/capture-ebpf");
+    let object = workspace::target_dir().join("bpf/capture-ebpf");
+    let bytes = fs::read(&source).with_context(|| format!("{}: cannot be read", source.display()))?;
+    // A copy of the same bytes would have a new time, and that alone makes cargo compile the agent anew.
+    if fs::read(&object).is_ok_and(|there| there == bytes) {
+        return Ok(object);
+    }
+    fs::create_dir_all(workspace::target_dir().join("bpf")).context("target/bpf: cannot be made")?;
+    fs::write(&object, bytes).with_context(|| format!("{}: cannot be written", object.display()))?;
+    Ok(object)
+}
+
+/// Builds the agent, and gives the path of its binary.
+pub fn agent(release: bool) -> Result<PathBuf> {
+    let mut cargo = workspace::cargo();
+    cargo.args(["build", "--package", "capture-agent"]);
+    if release {
+        cargo.arg("--release");
+    }
+    run(&mut cargo, "the agent")?;
+    Ok(workspace::target_dir().join(if release { "release" } else { "debug" }).join("capture-agent"))
+}
+
+/// Cargo shows its own progress, so it inherits the terminal.
+fn run(command: &mut Command, what: &str) -> Result<()> {
+    let status = command.status().with_context(|| format!("{what}: cargo cannot be started"))?;
+    if !status.success() {
+        bail!("{what} does not build ({status}); the compiler's messages are above");
+    }
+    Ok(())
+}

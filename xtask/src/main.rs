@@ -1,0 +1,55 @@
+//! Developer commands of capture-agent: `cargo xtask setup`, `build`, `run`, `test`.
+
+mod build;
+mod demo;
+mod install;
+mod run;
+mod setup;
+mod step;
+mod test;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Developer commands of capture-agent.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what building, running and testing need and this machine lacks, and say what and why
+    Setup(setup::Options),
+    /// Build the eBPF object, and the agent that carries it inside
+    Build(build::Options),
+    /// Build and run the agent; without an engine it starts one with a demo container for as long as it runs
+    Run(run::Options),
+    /// Run the unit tests, then the integration tests against the kernel and a container engine
+    Test(test::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Setup(options) => setup::command(&options),
+        Command::Build(options) => build::command(&options).map(|()| ExitCode::SUCCESS),
+        Command::Run(options) => run::command(&options),
+        Command::Test(options) => test::command(&options),
+    };
+    outcome.unwrap_or_else(|error| report(&error))
+}
+
+/// One line per failure, its cause behind it: a developer reads a sentence, not a backtrace.
+fn report(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// What a subcommand answers: the exit status to pass on, or what went wrong.
+type Outcome = Result<ExitCode>;

@@ -1,0 +1,143 @@
+//! `cargo xtask setup`: what building, running and testing need, and how this machine gets it.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use capture_tests::image;
+use clap::Args;
+
+use crate::Outcome;
+use crate::install::Installer;
+use crate::toolchain::{self, Compiler};
+use crate::workspace::find_program;
+
+/// Options of `cargo xtask setup`.
+#[derive(Args)]
+pub struct Options {
+    /// Only tell what is missing; exit 1 if anything is
+    #[arg(long)]
+    check: bool,
+}
+
+/// What a command cannot do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Building the eBPF object and the agent.
+    Bpf,
+    /// Containers: the engine, its client, what images are made of.
+    Engine,
+}
+
+/// One thing that has to be on the machine.
+struct Part {
+    need: Need,
+    name: &'static str,
+    why: &'static str,
+    /// What is there, if it is.
+    find: fn() -> Option<String>,
+    install: fn(&mut Installer) -> Result<()>,
+}
+
+const PARTS: &[Part] = &[
+    Part {
+        need: Need::Bpf,
+        name: "C compiler",
+        why: "links the agent, the BPF linker and the static test programs",
+        find: find_c_compiler,
+        install: |installer| installer.apt(&["gcc", "libc6-dev"]),
+    },
+    Part {
+        need: Need::Bpf,
+        name: "BPF compiler",
+        why: "compiles the kernel side; stable Rust has no core for bpfel-unknown-none",
+        find: || Compiler::find().map(|compiler| compiler.describe()),
+        install: Installer::bpf_compiler,
+    },
+    Part {
+        need: Need::Bpf,
+        name: "bpf-linker",
+        why: "links the kernel side and writes its BTF",
+        find: || toolchain::has_linker().then(|| toolchain::LINKER_VERSION.to_owned()),
+        install: Installer::bpf_linker,
+    },
+    Part {
+        need: Need::Engine,
+        name: "dockerd",
+        why: "runs the containers that tests and the demo capture",
+        find: || located("dockerd"),
+        install: |installer| installer.apt(&["docker.io"]),
+    },
+    Part {
+        need: Need::Engine,
+        name: "docker client",
+        why: "starts and removes those containers",
+        find: || located("docker"),
+        // Newer Debian has the client in a package of its own.
+        install: |installer| installer.apt(&["docker-cli"]),
+    },
+    Part {
+        need: Need::Engine,
+        name: "static busybox",
+        why: "is the image of those containers, as there may be no registry",
+        find: || image::find_busybox().map(|path| path.display().to_string()),
+        install: |installer| installer.apt(&["busybox-static"]),
+    },
+];
+
+/// Shows every part, installs the missing ones unless only asked to tell.
+pub fn command(options: &Options) -> Outcome {
+    let mut missing = Vec::new();
+    for part in PARTS {
+        if let Some(found) = (part.find)() {
+            println!("✓ {:14} {found}", part.name);
+        } else if options.check {
+            println!("+ {:14} missing: {}", part.name, part.why);
+            missing.push(part.name);
+        } else {
+            install(part, &mut Installer::default())?;
+        }
+    }
+    if missing.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{} missing; `cargo xtask setup` installs what is", missing.join(", "));
+    Ok(ExitCode::FAILURE)
+}
+
+/// Installs what is missing of `needs`, and says nothing where nothing is.
+pub fn ensure(needs: &[Need]) -> Result<()> {
+    let mut installer = Installer::default();
+    for part in PARTS.iter().filter(|part| needs.contains(&part.need)) {
+        if (part.find)().is_none() {
+            install(part, &mut installer)?;
+        }
+    }
+    Ok(())
+}
+
+/// Installs one part, and looks whether it is really there afterwards.
+///
+/// A package may be there although its installation failed, for example when its service would not start.
+fn install(part: &Part, installer: &mut Installer) -> Result<()> {
+    eprintln!("+ {:14} missing: {}", part.name, part.why);
+    let outcome = (part.install)(installer);
+    match ((part.find)(), outcome) {
+        (Some(found), _) => eprintln!("✓ {:14} {found}", part.name),
+        (None, Err(error)) => return Err(error.context(format!("{} cannot be installed", part.name))),
+        (None, Ok(())) => bail!("{} was installed, but is still not found on this machine", part.name),
+    }
+    Ok(())
+}
+
+fn located(program: &str) -> Option<String> {
+    find_program(program).map(|path| path.display().to_string())
+}
+
+/// A C compiler alone is not enough: without the C library's static archive the test programs do not link.
+fn find_c_compiler() -> Option<String> {
+    let compiler = find_program("cc")?;
+    let archive = std::process::Command::new(&compiler).arg("-print-file-name=libc.a").output().ok()?;
+    let path = String::from_utf8(archive.stdout).ok()?;
+    // The compiler prints the bare name back when it knows no such file.
+    path.starts_with('/').then(|| compiler.display().to_string())
+}
