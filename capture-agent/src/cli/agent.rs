@@ -1,6 +1,6 @@
 //! The agent as a whole: started in order, stopped in the reverse one.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -176,11 +176,9 @@ impl Agent {
 
 fn sink(args: &CaptureArgs) -> Box<dyn Sink> {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    match &args.file_path {
-        Some(template) => Box::new(Files::new(template.clone(), Encoder::new(args.file_encoding, host, false))),
-        None => {
-            let color = std::io::IsTerminal::is_terminal(&io::stdout()) && std::env::var_os("NO_COLOR").is_none();
-            Box::new(Console::new(Encoder::new(args.format, host, color)))
-        }
+    if let Some(template) = &args.file_path {
+        return Box::new(Files::new(template.clone(), Encoder::new(args.file_encoding, host, false)));
     }
+    let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    Box::new(Console::new(Encoder::new(args.format, host, color)))
 }

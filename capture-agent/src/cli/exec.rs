@@ -74,7 +74,8 @@ pub fn exec(args: ExecArgs) -> anyhow::Result<u8> {
     })?;
     agent.shut_down()?;
     // Like a shell: 128 + the signal that ended it.
-    Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)) as u8)
+    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    Ok(u8::try_from(code).unwrap_or(u8::MAX))
 }
 
 /// Runs `command` in a cgroup of its own until it ends; cancelled, it is asked to end by SIGTERM.

@@ -33,7 +33,7 @@ pub struct CaptureArgs {
     #[arg(long, value_enum, default_value_t, env = "CAPTURE_AGENT_FORMAT")]
     pub format: Encoding,
 
-    /// Write to files instead of standard output; {container_name}, {container_id} and {stream} are replaced.
+    /// Write to files instead of standard output; `{container_name}`, `{container_id}` and `{stream}` are replaced.
     #[arg(long, value_name = "TEMPLATE", env = "CAPTURE_AGENT_FILE_PATH")]
     pub file_path: Option<PathTemplate>,
 

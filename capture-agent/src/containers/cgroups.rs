@@ -211,7 +211,7 @@ impl CommandCgroup {
     pub fn random_id() -> io::Result<String> {
         let mut bytes = [0; CONTAINER_ID_LEN / 2];
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-        Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(bytes.iter().fold(String::new(), |id, byte| id + &format!("{byte:02x}")))
     }
 
     /// Makes `capture-agent/<id>` below the mount point.

@@ -32,8 +32,8 @@ const MEMBER_LEN: usize = 12;
 #[derive(Debug)]
 pub struct Types<'a> {
     strings: &'a [u8],
-    types: &'a [u8],
-    /// Where in `types` each type starts; type ids count from 1.
+    definitions: &'a [u8],
+    /// Where in `definitions` each type starts; type ids count from 1.
     starts: Vec<u32>,
 }
 
@@ -42,7 +42,7 @@ struct Type<'a> {
     name: &'a [u8],
     kind: u32,
     kind_flag: bool,
-    size_or_type: u32,
+    size_or_target: u32,
     members: &'a [u8],
 }
 
@@ -65,7 +65,7 @@ impl<'a> Types<'a> {
             let info = word(types, at + 4)?;
             at += TYPE_LEN + extra_len(info);
         }
-        Some(Self { strings, types, starts })
+        Some(Self { strings, definitions: types, starts })
     }
 
     /// Offset in bytes of a member of `struct structure`. The path names members separated by dots; those of anonymous
@@ -83,7 +83,7 @@ impl<'a> Types<'a> {
 
     /// Size in bytes of `struct structure`.
     pub fn size_of(&self, structure: &str) -> Option<u32> {
-        Some(self.structure(structure)?.size_or_type)
+        Some(self.structure(structure)?.size_or_target)
     }
 
     fn structure(&self, name: &str) -> Option<Type<'a>> {
@@ -118,20 +118,20 @@ impl<'a> Types<'a> {
             if !matches!(found.kind, KIND_TYPEDEF | KIND_VOLATILE | KIND_CONST | KIND_RESTRICT | KIND_TYPE_TAG) {
                 return Some(found);
             }
-            id = found.size_or_type;
+            id = found.size_or_target;
         }
         None
     }
 
     fn at(&self, index: usize) -> Option<Type<'a>> {
         let start = *self.starts.get(index)? as usize;
-        let info = word(self.types, start + 4)?;
+        let info = word(self.definitions, start + 4)?;
         Some(Type {
-            name: self.string(word(self.types, start)?)?,
+            name: self.string(word(self.definitions, start)?)?,
             kind: kind(info),
             kind_flag: info >> 31 == 1,
-            size_or_type: word(self.types, start + 8)?,
-            members: self.types.get(start + TYPE_LEN..start + TYPE_LEN + extra_len(info))?,
+            size_or_target: word(self.definitions, start + 8)?,
+            members: self.definitions.get(start + TYPE_LEN..start + TYPE_LEN + extra_len(info))?,
         })
     }
 

@@ -38,6 +38,7 @@ impl SlotTable {
     }
 
     /// One slot; `None` where the index is outside the table.
+    #[expect(clippy::cast_ptr_alignment, reason = "a mapping starts at a page, and slots are as large as aligned")]
     #[must_use]
     pub fn get(&self, index: u32) -> Option<&ContainerSlot> {
         (index < self.capacity).then(|| {
@@ -48,6 +49,7 @@ impl SlotTable {
     }
 
     /// Counters that belong to no container.
+    #[expect(clippy::cast_ptr_alignment, reason = "a mapping starts at a page")]
     #[must_use]
     pub fn globals(&self) -> &GlobalCounters {
         // SAFETY: as above, for one structure.

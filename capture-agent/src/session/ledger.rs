@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use capture_common::{LOST_REASONS, Stream};
 
 /// How long the totals of a container that is gone are kept.
-pub const GRACE: Duration = Duration::from_secs(300);
+pub const GRACE: Duration = Duration::from_mins(5);
 
 /// Totals of one stream since the agent (or the container, if later) started. Bytes include newlines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

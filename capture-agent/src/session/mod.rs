@@ -139,6 +139,20 @@ impl Session {
     /// The container is gone and [`is_drained`](Self::is_drained): what has no newline is given out.
     fn finish(&mut self, slot: &ContainerSlot, clock: WallClock, now: Instant, out: &mut Vec<Record>) {
         self.settle(slot, clock, now, out);
+        for (stream, (state, counters)) in Stream::ALL.into_iter().zip(self.streams.iter().zip(&slot.streams)) {
+            let lost: u64 = lost(counters).iter().sum();
+            if (state.received, state.order.gaps()) != (counters.submitted.load(Relaxed), lost) {
+                tracing::error!(
+                    container_id = %self.origin.container_id,
+                    stream = stream.as_str(),
+                    submitted = counters.submitted.load(Relaxed),
+                    received = state.received,
+                    lost,
+                    gaps = state.order.gaps(),
+                    "a session does not reconcile; please report this",
+                );
+            }
+        }
         self.flush(clock, out);
         self.ended = Some(now);
     }

@@ -198,7 +198,7 @@ mod tests {
                 "label": {"team": "a \"b\""}, "host": "host-1", "source_type": "ebpf",
             })
         );
-        assert_eq!(text.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert_eq!(memchr::memchr_iter(b'\n', &text).count(), 1);
     }
 
     #[test]
