@@ -23,6 +23,12 @@ pub struct Offsets {
     pub fdtable_fd: u32,
     /// `file.f_inode`
     pub file_inode: u32,
+    /// `file.private_data`
+    pub file_private: u32,
+    /// `tty_file_private.tty`
+    pub tty_file_tty: u32,
+    /// `tty_struct.link`
+    pub tty_link: u32,
     /// `inode.i_mode`
     pub inode_mode: u32,
     /// `inode.i_rdev`
@@ -35,6 +41,8 @@ pub struct Offsets {
     pub inode_pipe: u32,
     /// `super_block.s_dev`
     pub super_block_dev: u32,
+    /// `pipe_inode_info.mutex.owner`
+    pub pipe_mutex_owner: u32,
     /// `pipe_inode_info.head`
     pub pipe_head: u32,
     /// `pipe_inode_info.tail`
@@ -43,6 +51,8 @@ pub struct Offsets {
     pub pipe_ring_size: u32,
     /// `pipe_inode_info.bufs`
     pub pipe_bufs: u32,
+    /// `pipe_buffer.offset`
+    pub pipe_buffer_offset: u32,
     /// `pipe_buffer.len`
     pub pipe_buffer_len: u32,
     /// `sizeof(struct pipe_buffer)`
@@ -75,6 +85,8 @@ pub struct Offsets {
 pub struct Config {
     /// Bytes of ring buffer that one container may hold at a time.
     pub ring_share: u64,
+    /// Not 0 to capture every stream at the relay from its start.
+    pub relay_side: u64,
     /// Where members stand in this kernel.
     pub offsets: Offsets,
 }

@@ -11,7 +11,9 @@ mod slot;
 
 pub use config::{Config, NO_OFFSET, Offsets};
 pub use record::{RecordHeader, RecordKind, Stream, Via};
-pub use slot::{CONTAINER_ID_LEN, ContainerSlot, GlobalCounters, LOST_REASONS, LostReason, OutputStream, SlotState};
+pub use slot::{
+    CONTAINER_ID_LEN, ContainerSlot, GlobalCounters, LOST_REASONS, LostReason, OutputStream, Side, SlotState,
+};
 
 /// Version of everything in this crate; part of every pin path.
 pub const LAYOUT_VERSION: u32 = 1;

@@ -42,6 +42,34 @@ impl LostReason {
     }
 }
 
+/// On which side of the pipe a stream is captured.
+#[repr(u64)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// At the exit of the container's write calls.
+    Write = 0,
+    /// Just switched: at the exit of the relay's read calls, but the first one to end may have begun before the switch.
+    RelayFirst = 1,
+    /// At the exit of the relay's read calls.
+    Relay = 2,
+    /// The relay has read the end of the stream.
+    Closed = 3,
+}
+
+impl Side {
+    /// The side with this number, if there is one.
+    #[must_use]
+    pub const fn from_u64(side: u64) -> Option<Self> {
+        match side {
+            0 => Some(Self::Write),
+            1 => Some(Self::RelayFirst),
+            2 => Some(Self::Relay),
+            3 => Some(Self::Closed),
+            _ => None,
+        }
+    }
+}
+
 /// Where a slot is in its life.
 #[repr(u64)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,8 +114,19 @@ pub struct OutputStream {
     pub lost: [AtomicU64; LOST_REASONS],
     /// Records that were put into the ring buffer.
     pub records: AtomicU64,
+    /// A [`Side`].
+    pub side: AtomicU64,
+    /// Bytes that the relay is still to read and that the write side has captured already.
+    pub skip: AtomicU64,
+    /// Where the pipe stood when the stream was switched: number of the oldest buffer in the upper half, offset of its
+    /// first unread byte in the lower one.
+    pub mark: AtomicU64,
+    /// Address of the kernel's inode, checked against `inode` and `device` when it is used; 0 where it is not known.
+    pub address: AtomicU64,
+    /// Address of the terminal's `tty_struct`; 0 for a pipe.
+    pub terminal: AtomicU64,
     /// Zero.
-    pub reserved: [AtomicU64; 7],
+    pub reserved: [AtomicU64; 2],
 }
 
 /// One container.
@@ -135,6 +174,8 @@ pub struct GlobalCounters {
     pub refused: AtomicU64,
     /// Lifecycle records (opened, ended) that found no room in the ring buffer. The slot's state tells the same later.
     pub lifecycle_dropped: AtomicU64,
+    /// Streams that are captured at the relay now; while there are none, reads cost nothing.
+    pub relay_streams: AtomicU64,
     /// Zero.
-    pub reserved: [AtomicU64; 6],
+    pub reserved: [AtomicU64; 5],
 }

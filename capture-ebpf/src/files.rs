@@ -12,12 +12,21 @@ const S_IFSOCK: u16 = 0o140_000;
 /// `MKDEV(1, 3)` in the kernel's own encoding (`include/linux/kdev_t.h`): `/dev/null`.
 const NULL_DEVICE: u32 = (1 << 20) | 3;
 
+/// `UNIX98_PTY_SLAVE_MAJOR` and the seven after it (`include/uapi/linux/major.h`).
+const PTY_SLAVE_MAJORS: core::ops::RangeInclusive<u32> = 136..=143;
+/// `MKDEV(TTYAUX_MAJOR, 2)`: the master side of every pseudo-terminal.
+const PTY_MASTER: u32 = (5 << 20) | 2;
+
+/// An open file of the kernel; not yet read.
+#[derive(Clone, Copy)]
+pub struct File(*const c_void);
+
 /// An inode of the kernel; not yet read.
 #[derive(Clone, Copy)]
 pub struct Inode(*const c_void);
 
-impl Inode {
-    /// The inode behind a file descriptor of `task`, which the verifier must know as a `task_struct`.
+impl File {
+    /// The file behind a descriptor of `task`, which the verifier must know as a `task_struct`.
     #[inline(always)]
     pub fn of_fd(task: *const c_void, fd: u32) -> Option<Self> {
         // SAFETY: the verifier types `task`, and each step from it, by BTF.
@@ -31,8 +40,67 @@ impl Inode {
         }
         // `struct file **` carries no type for the verifier, so from here on the addresses are numbers.
         let file: u64 = probe((fds + u64::from(fd) * 8) as *const c_void, 0)?;
-        let inode: u64 = probe(file as *const c_void, offset!(file_inode))?;
-        Some(Self(inode as *const c_void))
+        Some(Self(file as *const c_void))
+    }
+
+    /// What the file is open on.
+    #[inline(always)]
+    pub fn inode(self) -> Option<Inode> {
+        probe::<u64>(self.0, offset!(file_inode)).map(|inode| Inode(inode as *const c_void))
+    }
+
+    /// Address of the `tty_struct` of a file that is open on a terminal.
+    #[inline(always)]
+    fn terminal(self) -> Option<u64> {
+        let private: u64 = probe(self.0, offset!(file_private))?;
+        probe::<u64>(private as *const c_void, offset!(tty_file_tty))
+    }
+
+    /// The terminal that a container has as its output: the slave side of a pseudo-terminal.
+    #[inline(always)]
+    pub fn slave(self, inode: Inode) -> Option<u64> {
+        let device = inode.character_device()?;
+        if PTY_SLAVE_MAJORS.contains(&(device >> 20)) { self.terminal() } else { None }
+    }
+
+    /// The slave side that a relay reads the output of, if it reads from the master side of a pseudo-terminal.
+    #[inline(always)]
+    pub fn slave_of_master(self, inode: Inode) -> Option<u64> {
+        if inode.character_device()? != PTY_MASTER {
+            return None;
+        }
+        probe(self.terminal()? as *const c_void, offset!(tty_link))
+    }
+}
+
+impl Inode {
+    /// An inode at an address that was noted down earlier; to be checked against its number and device.
+    #[inline(always)]
+    pub fn at(address: u64) -> Self {
+        Self(address as *const c_void)
+    }
+
+    /// Where it stands in kernel memory.
+    #[inline(always)]
+    pub fn address(self) -> u64 {
+        self.0 as u64
+    }
+
+    /// The pipe of a pipe's inode.
+    #[inline(always)]
+    pub fn pipe(self) -> Option<u64> {
+        if probe::<u16>(self.0, offset!(inode_mode))? & S_IFMT != S_IFIFO {
+            return None;
+        }
+        probe(self.0, offset!(inode_pipe))
+    }
+
+    #[inline(always)]
+    fn character_device(self) -> Option<u32> {
+        if probe::<u16>(self.0, offset!(inode_mode))? & S_IFMT != S_IFCHR {
+            return None;
+        }
+        probe(self.0, offset!(inode_rdev))
     }
 
     /// Inode number.

@@ -5,10 +5,11 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::{
     bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_kernel_str,
 };
-use capture_common::{CONTAINER_ID_LEN, ContainerSlot, OutputStream, RecordHeader, RecordKind, SlotState};
+use capture_common::{CONTAINER_ID_LEN, ContainerSlot, OutputStream, RecordHeader, RecordKind, Side, SlotState};
 
-use crate::files::Inode;
-use crate::maps::{CGROUPS, FREE_SLOTS, GLOBALS, RECORDS, SLOTS, offset};
+use crate::files::File;
+use crate::maps::{CGROUPS, FREE_SLOTS, GLOBALS, RECORDS, RELAYS, SLOTS, offset};
+use crate::relay;
 use crate::verifier::{fetch_add, get, member, probe, set};
 
 /// `cgrp_dfl_root.hierarchy_id` (`kernel/cgroup/cgroup.c`): the v2 hierarchy. `cgroup_mkdir` fires once for each.
@@ -123,6 +124,7 @@ pub fn executed(task: *const c_void) -> Option<()> {
     set(&slot.init_pid, u64::from(pid));
     // Until the container runs, the parent may be the runtime, which hands the child to the relay when it exits.
     set(&slot.relay_pid, u64::from(relay));
+    let _ = RELAYS.insert(relay, index, 0);
     if get(&slot.state) != SlotState::Armed as u64 {
         return None;
     }
@@ -136,6 +138,13 @@ pub fn executed(task: *const c_void) -> Option<()> {
     if same {
         set(&slot.streams[1].inode, 0);
     }
+    for (which, stream) in [(0, &slot.streams[0]), (1, &slot.streams[1])] {
+        let (inode, terminal) = (get(&stream.inode), get(&stream.terminal));
+        let key = if terminal != 0 { terminal } else { inode };
+        if inode != 0 && (terminal != 0 || relay::from_the_start()) {
+            relay::start(slot, stream, key, index, which, Side::Relay);
+        }
+    }
     set(&slot.state, SlotState::Open as u64);
     announce(slot, index, cgroup, RecordKind::Opened, pid)
 }
@@ -143,13 +152,16 @@ pub fn executed(task: *const c_void) -> Option<()> {
 /// Stores the inode of `fd` as a stream of the container; `false` if it cannot be one.
 #[inline(always)]
 fn output(task: *const c_void, fd: u32, stream: &OutputStream) -> bool {
-    let Some(inode) = Inode::of_fd(task, fd) else { return false };
+    let Some(file) = File::of_fd(task, fd) else { return false };
+    let Some(inode) = file.inode() else { return false };
     if !inode.carries_output() {
         return false;
     }
     let (Some(number), Some(device)) = (inode.number(), inode.device()) else { return false };
     set(&stream.device, u64::from(device));
     set(&stream.inode, number);
+    set(&stream.address, inode.address());
+    set(&stream.terminal, file.slave(inode).unwrap_or(0));
     true
 }
 

@@ -8,6 +8,7 @@ mod files;
 mod lifecycle;
 mod maps;
 mod output;
+mod relay;
 mod syscalls;
 mod verifier;
 
@@ -22,22 +23,39 @@ use crate::syscalls::{Abi, Call, Registers};
 /// Attach mode `raw`: the exit of every system call.
 #[btf_tracepoint(function = "sys_exit")]
 pub fn raw_sys_exit(ctx: BtfTracePointContext) -> i32 {
-    let returned: i64 = ctx.arg(1);
-    if returned > 0 {
-        try_raw_sys_exit(Registers(ctx.arg(0)), returned as u64);
-    }
+    try_raw_sys_exit(Registers(ctx.arg(0)), ctx.arg(1));
     0
 }
 
 #[inline(always)]
-fn try_raw_sys_exit(registers: Registers, accepted: u64) -> Option<()> {
+fn try_raw_sys_exit(registers: Registers, returned: i64) -> Option<()> {
     let number = registers.number();
-    if !syscalls::may_write(number) {
+    if number == syscalls::READ {
+        return relay::read(current_task(), registers, returned);
+    }
+    if returned <= 0 || !syscalls::may_write(number) {
         return None;
     }
     let task = current_task();
     let abi = syscalls::abi(task, number);
-    output::wrote(task, registers, accepted, syscalls::write_call(number, abi)?, abi)
+    output::wrote(task, registers, returned as u64, syscalls::write_call(number, abi)?, abi)
+}
+
+/// Attach mode `raw`: the entry of every system call, for those that move bytes past `write`.
+#[btf_tracepoint(function = "sys_enter")]
+pub fn raw_sys_enter(ctx: BtfTracePointContext) -> i32 {
+    try_raw_sys_enter(Registers(ctx.arg(0)), ctx.arg::<u64>(1) as u32);
+    0
+}
+
+#[inline(always)]
+fn try_raw_sys_enter(registers: Registers, number: u32) -> Option<()> {
+    if !syscalls::may_bypass(number) {
+        return None;
+    }
+    let task = current_task();
+    let abi = syscalls::abi(task, number);
+    relay::entered(task, registers, syscalls::bypass_call(number, abi)?, abi)
 }
 
 /// Attach mode `syscalls`: the exit of `write`.

@@ -1,10 +1,11 @@
 //! The maps, and access to them.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, RingBuf, Stack};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, RingBuf, Stack};
 use capture_common::{Config, ContainerSlot, GlobalCounters, MAX_PAYLOAD, Offsets, RecordHeader};
 
 use crate::output::Walk;
+use crate::relay::Tally;
 
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 /// Overridden by the agent; stands here so that the object can be loaded as it is.
@@ -26,6 +27,15 @@ pub static SLOTS: Array<ContainerSlot> = Array::with_max_entries(DEFAULT_CAPACIT
 #[map]
 pub static FREE_SLOTS: Stack<u32> = Stack::with_max_entries(DEFAULT_CAPACITY, 0);
 
+/// Processes that relay some container's output. Those that are gone are pushed out by new ones.
+#[map]
+pub static RELAYS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(2 * DEFAULT_CAPACITY, 0);
+
+/// Output that is captured at the relay: inode number of the pipe, or address of the terminal → slot × 2 + stream.
+/// The two cannot be mistaken for one another: kernel addresses have their upper bits set.
+#[map]
+pub static RELAYED: HashMap<u64, u32> = HashMap::with_max_entries(2 * DEFAULT_CAPACITY, 0);
+
 /// Counters that belong to no container.
 #[map]
 pub static GLOBALS: Array<GlobalCounters> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -40,6 +50,7 @@ pub static SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
 pub struct Scratch {
     pub draft: Draft,
     pub walk: Walk,
+    pub tally: Tally,
 }
 
 /// A record under construction. Twice the largest payload, so that `start + length` is within bounds wherever each of
@@ -54,6 +65,7 @@ pub struct Draft {
 #[unsafe(no_mangle)]
 static CONFIG: Config = Config {
     ring_share: 0,
+    relay_side: 0,
     offsets: Offsets {
         task_files: 0,
         task_real_parent: 0,
@@ -63,16 +75,21 @@ static CONFIG: Config = Config {
         fdtable_max_fds: 0,
         fdtable_fd: 0,
         file_inode: 0,
+        file_private: 0,
+        tty_file_tty: 0,
+        tty_link: 0,
         inode_mode: 0,
         inode_rdev: 0,
         inode_ino: 0,
         inode_sb: 0,
         inode_pipe: 0,
         super_block_dev: 0,
+        pipe_mutex_owner: 0,
         pipe_head: 0,
         pipe_tail: 0,
         pipe_ring_size: 0,
         pipe_bufs: 0,
+        pipe_buffer_offset: 0,
         pipe_buffer_len: 0,
         pipe_buffer_size: 0,
         cgroup_kn: 0,

@@ -7,11 +7,11 @@ use aya_ebpf::helpers::generated::{
     bpf_ktime_get_ns, bpf_loop, bpf_probe_read_user,
 };
 use capture_common::{
-    ContainerSlot, LostReason, MAX_PAYLOAD, MAX_STEPS, OutputStream, RecordHeader, RecordKind, SlotState, Via,
+    ContainerSlot, LostReason, MAX_PAYLOAD, MAX_STEPS, OutputStream, RecordHeader, RecordKind, Side, SlotState, Via,
 };
 
 use crate::account;
-use crate::files::Inode;
+use crate::files::{File, Inode};
 use crate::maps::{CGROUPS, Draft, RECORDS, SCRATCH, SLOTS, Scratch, config};
 use crate::syscalls::{Abi, Call, Registers};
 use crate::verifier::{at_most, fetch_add, get, probe_user};
@@ -30,17 +30,37 @@ pub fn wrote(task: *const c_void, registers: Registers, accepted: u64, call: Cal
         return None;
     }
     let [fd, buffer, count] = registers.arguments(abi);
-    let stream = stream_of(slot, Inode::of_fd(task, fd as u32)?)?;
+    let stream = stream_of(slot, File::of_fd(task, fd as u32)?.inode()?)?;
+    if get(&stream_at(slot, stream).side) != Side::Write as u64 {
+        return None;
+    }
+    capture(&Source { slot, index, stream, via: Via::Write, call, abi }, buffer, count, accepted)
+}
+
+/// What is being captured.
+pub struct Source<'a> {
+    pub slot: &'a ContainerSlot,
+    pub index: u32,
+    pub stream: u8,
+    pub via: Via,
+    pub call: Call,
+    pub abi: Abi,
+}
+
+/// Copies the `accepted` bytes at `buffer` (or in the `count` segments that are listed there) into records.
+#[inline(always)]
+pub fn capture(source: &Source<'_>, buffer: u64, count: u64, accepted: u64) -> Option<()> {
+    let &Source { slot, index, stream, via, call, abi } = source;
     let position = account::written(stream_at(slot, stream), accepted);
 
     // SAFETY: plain helpers; the scratch entry is this CPU's, and preemption is off.
-    let Scratch { draft, walk } = unsafe {
+    let Scratch { draft, walk, .. } = unsafe {
         let scratch = &mut *SCRATCH.get_ptr_mut(bpf_get_smp_processor_id())?;
         let thread = bpf_get_current_pid_tgid();
         scratch.draft.header = RecordHeader {
             kind: RecordKind::Output as u8,
             stream,
-            via: Via::Write as u8,
+            via: via as u8,
             reserved: 0,
             slot: index,
             cgroup_id: get(&slot.cgroup_id),
@@ -91,7 +111,7 @@ pub fn wrote(task: *const c_void, registers: Registers, accepted: u64, call: Cal
 
 /// Which of the container's streams an inode is.
 #[inline(always)]
-fn stream_of(slot: &ContainerSlot, inode: Inode) -> Option<u8> {
+pub fn stream_of(slot: &ContainerSlot, inode: Inode) -> Option<u8> {
     let number = inode.number()?;
     let stream: u8 = if number == get(&slot.streams[0].inode) {
         0
@@ -106,7 +126,7 @@ fn stream_of(slot: &ContainerSlot, inode: Inode) -> Option<u8> {
 
 /// A stream by its index; a branch, because an index would bring a bounds check and its panic.
 #[inline(always)]
-fn stream_at(slot: &ContainerSlot, index: u8) -> &OutputStream {
+pub fn stream_at(slot: &ContainerSlot, index: u8) -> &OutputStream {
     if index == 0 { &slot.streams[0] } else { &slot.streams[1] }
 }
 
@@ -194,7 +214,7 @@ extern "C" fn step(_: u64, _: *mut c_void) -> i64 {
     // SAFETY: a plain helper.
     let Some(scratch) = SCRATCH.get_ptr_mut(unsafe { bpf_get_smp_processor_id() }) else { return STOP };
     // SAFETY: the scratch entry is this CPU's, and preemption is off.
-    let Scratch { draft, walk } = unsafe { &mut *scratch };
+    let Scratch { draft, walk, .. } = unsafe { &mut *scratch };
     let Some(slot) = SLOTS.get(walk.slot) else { return STOP };
     let stream = stream_at(slot, walk.stream as u8);
 

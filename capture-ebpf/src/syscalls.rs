@@ -19,6 +19,15 @@ pub enum Call {
     WriteVector,
 }
 
+/// Where a call that moves bytes past `write` puts them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Bypass {
+    /// Into the file behind this argument.
+    Argument(usize),
+    /// Wherever its submissions say.
+    Anything,
+}
+
 /// The width of pointers and lengths in the caller's memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Abi {
@@ -103,6 +112,52 @@ pub fn write_call(number: u32, abi: Abi) -> Option<Call> {
         Abi::X32 => match number & !X32 {
             1 => Some(Call::Write),
             516 | 547 => Some(Call::WriteVector),
+            _ => None,
+        },
+    }
+}
+
+/// `read`, natively: the relays of the known runtimes are 64-bit and use nothing else.
+pub const READ: u32 = 0;
+
+/// Whether a number can be one of the calls that bypass `write`, in any ABI.
+#[inline(always)]
+pub fn may_bypass(number: u32) -> bool {
+    matches!(number & !X32, 40 | 209 | 275 | 276 | 278 | 425 | 426 | 532 | 544 | 187 | 239 | 248 | 313 | 315 | 316)
+}
+
+/// The bypassing call that a number stands for.
+#[inline(always)]
+pub fn bypass_call(number: u32, abi: Abi) -> Option<Bypass> {
+    // arch/x86/entry/syscalls/syscall_{64,32}.tbl. io_uring is taken note of when the ring is made, because with a
+    // kernel thread that polls it there need not be another call.
+    const SENDFILE: Bypass = Bypass::Argument(0);
+    const SPLICE: Bypass = Bypass::Argument(2);
+    const TEE: Bypass = Bypass::Argument(1);
+    const VMSPLICE: Bypass = Bypass::Argument(0);
+    match abi {
+        Abi::Native => match number {
+            40 => Some(SENDFILE),
+            275 => Some(SPLICE),
+            276 => Some(TEE),
+            278 => Some(VMSPLICE),
+            209 | 425 | 426 => Some(Bypass::Anything),
+            _ => None,
+        },
+        Abi::Compat => match number {
+            187 | 239 => Some(SENDFILE),
+            313 => Some(SPLICE),
+            315 => Some(TEE),
+            316 => Some(VMSPLICE),
+            248 | 425 | 426 => Some(Bypass::Anything),
+            _ => None,
+        },
+        Abi::X32 => match number & !X32 {
+            40 => Some(SENDFILE),
+            275 => Some(SPLICE),
+            276 => Some(TEE),
+            532 => Some(VMSPLICE),
+            425 | 426 | 544 => Some(Bypass::Anything),
             _ => None,
         },
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tokio_util::sync::CancellationToken;
 
 use super::settings::CaptureArgs;
@@ -15,7 +15,7 @@ use crate::containers::cgroups::Hierarchy;
 use crate::containers::directory::Directory;
 use crate::containers::discovery;
 use crate::containers::docker::{DockerClient, DockerConfig};
-use crate::kernel::{self, Kernel, KernelConfig};
+use crate::kernel::{self, AttachMode, CaptureSide, Kernel, KernelConfig};
 use crate::metrics::Metrics;
 use crate::session::ledger::Ledger;
 use crate::session::{ReaderConfig, StopReader};
@@ -62,7 +62,10 @@ impl AgentSettings {
     ///
     /// What is wrong with the host or the settings, in one sentence.
     pub fn build(self) -> anyhow::Result<Agent> {
-        let CaptureArgs { attach, .. } = self.capture;
+        let CaptureArgs { attach, side, .. } = self.capture;
+        if (attach, side) == (AttachMode::Syscalls, CaptureSide::Relay) {
+            bail!("--side relay needs to see reads, which --attach syscalls does not; use --attach raw or auto");
+        }
         // What a user gets wrong most often comes first, and before anything is changed on the host.
         kernel::check(attach)?;
         let hierarchy = Hierarchy::find()?;
@@ -80,7 +83,7 @@ impl AgentSettings {
             .transpose()?;
 
         let kernel =
-            KernelConfig { attach, ring_size: self.capture.ring_size.0, capacity: self.capture.max_containers }
+            KernelConfig { attach, side, ring_size: self.capture.ring_size.0, capacity: self.capture.max_containers }
                 .build()?;
         let kernel = Arc::new(Mutex::new(kernel));
         let output_closed = CancellationToken::new();

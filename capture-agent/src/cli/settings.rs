@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use crate::kernel::AttachMode;
+use crate::kernel::{AttachMode, CaptureSide};
 use crate::sinks::encode::Encoding;
 use crate::sinks::file::PathTemplate;
 
@@ -15,6 +15,10 @@ pub struct CaptureArgs {
     /// Which hooks see the writes: auto takes the one that misses nothing.
     #[arg(long, value_enum, default_value_t, env = "CAPTURE_AGENT_ATTACH")]
     pub attach: AttachMode,
+
+    /// On which side of the pipe output is captured; relay needs the raw hooks.
+    #[arg(long, value_enum, default_value_t, env = "CAPTURE_AGENT_SIDE")]
+    pub side: CaptureSide,
 
     /// Size of the ring buffer: a power of two from 256KiB to 1GiB.
     #[arg(long, value_name = "SIZE", default_value = "32MiB", env = "CAPTURE_AGENT_RING_SIZE")]

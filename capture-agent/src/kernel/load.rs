@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use aya::maps::{HashMap, Map, MapData, RingBuf, Stack};
 use aya::programs::{BtfTracePoint, Program, ProgramError, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
-use capture_common::{CONTAINER_ID_LEN, Config, SlotState};
+use capture_common::{CONTAINER_ID_LEN, Config, OutputStream, Side, SlotState};
 
 use super::shared::{ConfigGlobal, SlotTable, set_container_id};
 use super::{KernelError, offsets, preflight};
@@ -30,11 +30,23 @@ pub enum AttachMode {
     Raw,
 }
 
+/// On which side of the pipe output is captured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum CaptureSide {
+    /// Where containers write; streams that are written past `write` (sendfile, splice, io_uring) are switched.
+    #[default]
+    Write,
+    /// Where the runtime's relay reads, from the start: the engine's own order, also among concurrent writers.
+    Relay,
+}
+
 /// What the kernel side is to be like.
 #[derive(Clone, Copy, Debug)]
 pub struct KernelConfig {
     /// Which hooks see the writes.
     pub attach: AttachMode,
+    /// On which side of the pipe; [`CaptureSide::Relay`] is not for [`AttachMode::Syscalls`].
+    pub side: CaptureSide,
     /// Size of the ring buffer in bytes: a power of two, and a multiple of the page size.
     pub ring_size: u32,
     /// Containers that may be captured at once.
@@ -59,6 +71,9 @@ pub struct Kernel {
     table: Arc<SlotTable>,
     cgroups: HashMap<MapData, u64, u32>,
     free: Stack<MapData, u32>,
+    relays: HashMap<MapData, u32, u32>,
+    relayed: HashMap<MapData, u64, u32>,
+    side: CaptureSide,
     records: Option<RingBuf<MapData>>,
     ring_size: u32,
 }
@@ -75,6 +90,7 @@ impl KernelConfig {
             // Half: a container that floods the ring leaves as much for all the others, and one write of a quarter of
             // the ring is whole even while the one before it is still being read.
             ring_share: u64::from(self.ring_size) / 2,
+            relay_side: u64::from(self.side == CaptureSide::Relay),
             offsets: offsets::resolve()?,
         };
         let cpus = aya::util::nr_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or(1);
@@ -105,6 +121,9 @@ impl KernelConfig {
             table,
             cgroups: take_map(&mut ebpf, "CGROUPS")?,
             free,
+            relays: take_map(&mut ebpf, "RELAYS")?,
+            relayed: take_map(&mut ebpf, "RELAYED")?,
+            side: self.side,
             records: Some(take_map(&mut ebpf, "RECORDS")?),
             ring_size: self.ring_size,
             ebpf,
@@ -152,7 +171,8 @@ impl Kernel {
             self.table.globals().refused.fetch_add(1, Relaxed);
             return Ok(None);
         };
-        let Some(slot) = self.table.get(index) else { return Ok(None) };
+        let table = Arc::clone(&self.table);
+        let Some(slot) = table.get(index) else { return Ok(None) };
         slot.cgroup_id.store(cgroup_id, Relaxed);
         slot.generation.fetch_add(1, Relaxed);
         set_container_id(slot, id);
@@ -170,8 +190,9 @@ impl Kernel {
     }
 
     /// Sets the streams of a slot whose container's init was seen to run.
-    pub fn open(&self, index: u32, streams: Streams) {
-        let Some(slot) = self.table.get(index) else { return };
+    pub fn open(&mut self, index: u32, streams: Streams) {
+        let table = Arc::clone(&self.table);
+        let Some(slot) = table.get(index) else { return };
         slot.init_pid.store(u64::from(streams.init_pid), Relaxed);
         slot.relay_pid.store(u64::from(streams.relay_pid), Relaxed);
         for (stream, found) in slot.streams.iter().zip(streams.inodes) {
@@ -179,11 +200,22 @@ impl Kernel {
             stream.device.store(u64::from(device), Relaxed);
             stream.inode.store(inode, Relaxed);
         }
+        // Not fatal where it fails: such a stream is captured on the write side only.
+        let _ = self.relays.insert(streams.relay_pid, index, 0);
+        if self.side == CaptureSide::Relay {
+            for (which, (stream, found)) in (0..).zip(slot.streams.iter().zip(streams.inodes)) {
+                let Some((inode, _)) = found else { continue };
+                if self.relayed.insert(inode, index * 2 + which, 0).is_ok() {
+                    self.table.globals().relay_streams.fetch_add(1, Relaxed);
+                    stream.side.store(Side::Relay as u64, Relaxed);
+                }
+            }
+        }
         slot.state.store(SlotState::Open as u64, std::sync::atomic::Ordering::Release);
     }
 
     /// [`open`](Self::open), unless the kernel side has seen the init execute.
-    pub fn open_if_armed(&self, index: u32, streams: Streams) {
+    pub fn open_if_armed(&mut self, index: u32, streams: Streams) {
         if self.table.get(index).is_some_and(|slot| slot.state.load(Relaxed) == SlotState::Armed as u64) {
             self.open(index, streams);
         }
@@ -201,14 +233,27 @@ impl Kernel {
     ///
     /// [`KernelError::Map`].
     pub fn release(&mut self, index: u32) -> Result<(), KernelError> {
-        let Some(slot) = self.table.get(index) else { return Ok(()) };
+        let table = Arc::clone(&self.table);
+        let Some(slot) = table.get(index) else { return Ok(()) };
+        for stream in &slot.streams {
+            // The relay ended without reading to the end.
+            if is_relayed(stream) {
+                let terminal = stream.terminal.load(Relaxed);
+                let key = if terminal == 0 { stream.inode.load(Relaxed) } else { terminal };
+                let _ = self.relayed.remove(&key);
+                table.globals().relay_streams.fetch_sub(1, Relaxed);
+            }
+        }
         for field in [&slot.cgroup_id, &slot.init_pid, &slot.relay_pid, &slot.opened_at, &slot.ended_at] {
             field.store(0, Relaxed);
         }
         slot.ring_submitted.store(0, Relaxed);
         slot.ring_consumed.store(0, Relaxed);
         for stream in &slot.streams {
-            for field in [&stream.inode, &stream.device, &stream.written, &stream.submitted, &stream.records] {
+            let OutputStream {
+                inode, device, written, submitted, records, side, skip, mark, address, terminal, ..
+            } = stream;
+            for field in [inode, device, written, submitted, records, side, skip, mark, address, terminal] {
                 field.store(0, Relaxed);
             }
             for lost in &stream.lost {
@@ -242,7 +287,10 @@ impl Kernel {
             self.attach_btf(program, hook, btf)?;
         }
         match mode {
-            AttachMode::Auto | AttachMode::Raw => self.attach_btf("raw_sys_exit", "sys_exit", btf),
+            AttachMode::Auto | AttachMode::Raw => {
+                self.attach_btf("raw_sys_exit", "sys_exit", btf)?;
+                self.attach_btf("raw_sys_enter", "sys_enter", btf)
+            }
             AttachMode::Syscalls => ["sys_exit_write", "sys_exit_writev", "sys_exit_pwritev2"]
                 .into_iter()
                 .try_for_each(|program| self.attach_tracepoint(program)),
@@ -264,6 +312,12 @@ impl Kernel {
             .map_err(|error| KernelError::Attach { program: name, cause: chain(&error) })?;
         Ok(())
     }
+}
+
+/// Whether the kernel side takes a stream's bytes at the relay, and has not seen their end.
+#[must_use]
+pub fn is_relayed(stream: &OutputStream) -> bool {
+    matches!(Side::from_u64(stream.side.load(Relaxed)), Some(Side::RelayFirst | Side::Relay))
 }
 
 fn program<'a, T>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, KernelError>

@@ -10,6 +10,6 @@ mod shared;
 
 pub use clock::WallClock;
 pub use error::KernelError;
-pub use load::{AttachMode, Kernel, KernelConfig, Streams};
+pub use load::{AttachMode, CaptureSide, Kernel, KernelConfig, Streams, is_relayed};
 pub use preflight::{check, tracefs};
 pub use shared::{Record, SlotTable, container_id, decode};

@@ -77,6 +77,8 @@ pub enum Content {
         newline: bool,
         /// Whether the line goes on in the next record, or was cut off by a gap.
         partial: bool,
+        /// Bytes of the stream that the message leaves out beside the newline.
+        omitted: u64,
     },
     /// Bytes are missing at this place.
     Gap {
@@ -92,7 +94,7 @@ impl Record {
     #[must_use]
     pub fn stream_bytes(&self) -> u64 {
         match &self.content {
-            Content::Line { message, newline, .. } => message.len() as u64 + u64::from(*newline),
+            Content::Line { message, newline, omitted, .. } => message.len() as u64 + u64::from(*newline) + omitted,
             Content::Gap { .. } => 0,
         }
     }

@@ -13,6 +13,8 @@ pub struct Line {
     pub newline: bool,
     /// Whether it goes on in the next line, or was cut off.
     pub partial: bool,
+    /// Bytes of the stream that the message leaves out beside the newline: a terminal's carriage return.
+    pub omitted: u64,
 }
 
 /// Splits one stream at its newlines. A line within one chunk is a slice of it; only what spans chunks is copied.
@@ -21,13 +23,19 @@ pub struct Framer {
     max_line: usize,
     pending: BytesMut,
     pending_since: u64,
+    terminal: bool,
 }
 
 impl Framer {
     /// Lines longer than `max_line` bytes are given out in pieces.
     #[must_use]
     pub fn new(max_line: usize) -> Self {
-        Self { max_line: max_line.max(1), pending: BytesMut::new(), pending_since: 0 }
+        Self { max_line: max_line.max(1), pending: BytesMut::new(), pending_since: 0, terminal: false }
+    }
+
+    /// Undoes what a terminal does to a newline (`ONLCR` of termios(3)): the carriage return before it is left out.
+    pub fn set_terminal(&mut self, terminal: bool) {
+        self.terminal = terminal;
     }
 
     /// Takes the next bytes of the stream, and gives out what they complete.
@@ -69,7 +77,7 @@ impl Framer {
         if !newline {
             self.append(timestamp, &chunk[start..end]);
         } else if self.pending.is_empty() {
-            out(Line { timestamp, message: chunk.slice(start..end), newline, partial: false });
+            out(self.line(timestamp, chunk.slice(start..end), true, false));
         } else {
             self.append(timestamp, &chunk[start..end]);
             out(self.take(true, false));
@@ -84,7 +92,16 @@ impl Framer {
     }
 
     fn take(&mut self, newline: bool, partial: bool) -> Line {
-        Line { timestamp: self.pending_since, message: self.pending.split().freeze(), newline, partial }
+        let message = self.pending.split().freeze();
+        self.line(self.pending_since, message, newline, partial)
+    }
+
+    fn line(&self, timestamp: u64, mut message: Bytes, newline: bool, partial: bool) -> Line {
+        let omit = self.terminal && newline && message.last() == Some(&b'\r');
+        if omit {
+            message.truncate(message.len() - 1);
+        }
+        Line { timestamp, message, newline, partial, omitted: u64::from(omit) }
     }
 }
 
@@ -103,7 +120,20 @@ mod tests {
     }
 
     fn line(timestamp: u64, message: &'static str, newline: bool, partial: bool) -> Line {
-        Line { timestamp, message: Bytes::from_static(message.as_bytes()), newline, partial }
+        Line { timestamp, message: Bytes::from_static(message.as_bytes()), newline, partial, omitted: 0 }
+    }
+
+    #[test]
+    fn undoes_what_a_terminal_does_to_newlines() {
+        let mut framer = Framer::new(99);
+        framer.set_terminal(true);
+        let mut lines = Vec::new();
+        for chunk in [&b"a\r\nb\r"[..], b"\n\r\r\nc\r"] {
+            framer.push(1, &Bytes::copy_from_slice(chunk), |line| lines.push(line));
+        }
+        lines.extend(framer.flush(false));
+        let texts: Vec<_> = lines.iter().map(|line| (&line.message[..], line.omitted)).collect();
+        assert_eq!(texts, [(&b"a"[..], 1), (b"b", 1), (b"\r", 1), (b"c\r", 0)]);
     }
 
     #[test]

@@ -81,9 +81,11 @@ impl Session {
     }
 
     /// Takes the payload of one record.
+    #[expect(clippy::too_many_arguments, reason = "what a record carries, and where it goes")]
     fn push(
         &mut self,
         stream: Stream,
+        terminal: bool,
         position: u64,
         chunk: Chunk,
         clock: WallClock,
@@ -95,6 +97,7 @@ impl Session {
         state.last_timestamp = state.last_timestamp.max(chunk.timestamp);
         let mut sink = Emit { origin: &self.origin, held: &mut self.held, stream, clock, out };
         let framer = &mut state.framer;
+        framer.set_terminal(terminal);
         state.order.push(position, chunk, |step| sink.step(framer, step, None));
         state.waiting_since = (state.order.waiting() > 0).then(|| state.waiting_since.unwrap_or(now));
     }
@@ -128,12 +131,15 @@ impl Session {
         }
     }
 
-    /// Everything that the kernel side submitted has been read.
+    /// Everything that the kernel side will ever submit for a container that is gone has been read.
     fn is_drained(&self, slot: &ContainerSlot) -> bool {
-        self.streams
-            .iter()
-            .zip(&slot.streams)
-            .all(|(state, counters)| Settled::read(counters).is_some_and(|settled| settled.submitted == state.received))
+        // The relay may be behind the container's death. Only its own death ends a stream that it has not read out.
+        let is_awaited = slot.streams.iter().any(kernel::is_relayed)
+            && std::path::Path::new(&format!("/proc/{}", slot.relay_pid.load(Relaxed))).exists();
+        !is_awaited
+            && self.streams.iter().zip(&slot.streams).all(|(state, counters)| {
+                Settled::read(counters).is_some_and(|settled| settled.submitted == state.received)
+            })
     }
 
     /// The container is gone and [`is_drained`](Self::is_drained): what has no newline is given out.
@@ -289,8 +295,8 @@ impl Emit<'_> {
     }
 
     fn line(&mut self, line: Line) {
-        let Line { timestamp, message, newline, partial } = line;
-        self.record(timestamp, Content::Line { message, newline, partial });
+        let Line { timestamp, message, newline, partial, omitted } = line;
+        self.record(timestamp, Content::Line { message, newline, partial, omitted });
     }
 
     fn record(&mut self, timestamp: u64, content: Content) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, RingBuf};
 use bytes::BytesMut;
-use capture_common::{ContainerSlot, RecordHeader, RecordKind, SlotState};
+use capture_common::{ContainerSlot, RecordHeader, RecordKind, SlotState, Via};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::Session;
@@ -163,7 +163,10 @@ impl Reader {
             };
             // The record's place in the ring is free again when the item is dropped.
             drop(item);
+            let mut terminal = false;
             if let Some(slot) = self.table.get(header.slot) {
+                // What a task writes to a terminal has no carriage returns yet; what the relay reads has.
+                terminal = header.via == Via::Relay as u8 && slot.streams[stream as usize].terminal.load(Relaxed) != 0;
                 let size = RecordHeader::SIZE as u64 + u64::from(header.length) + RING_HEADER;
                 if kind == RecordKind::Output {
                     slot.ring_consumed.fetch_add(size, Relaxed);
@@ -175,7 +178,7 @@ impl Reader {
                     let (clock, now) = (self.clock, Instant::now());
                     let mut batch = std::mem::take(&mut self.batch);
                     if let Some(session) = self.session(&header, now) {
-                        session.push(stream, header.position, chunk, clock, now, &mut batch);
+                        session.push(stream, terminal, header.position, chunk, clock, now, &mut batch);
                     }
                     self.batch = batch;
                 }
@@ -205,6 +208,11 @@ impl Reader {
             return;
         }
         let now = Instant::now();
+        let session = self.sessions.get(index as usize).and_then(Option::as_ref);
+        if session.is_some_and(|session| !session.is_drained(slot)) {
+            // The next scan of the slots sees whether it is by then.
+            return;
+        }
         let session = self.sessions.get_mut(index as usize).and_then(Option::take);
         if let Some(mut session) = session {
             session.finish(slot, self.clock, now, &mut self.batch);

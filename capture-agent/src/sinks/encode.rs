@@ -177,7 +177,7 @@ mod tests {
     }
 
     fn line(message: &'static [u8], newline: bool, partial: bool) -> Record {
-        record(Content::Line { message: Bytes::from_static(message), newline, partial })
+        record(Content::Line { message: Bytes::from_static(message), newline, partial, omitted: 0 })
     }
 
     fn encode(encoding: Encoding, record: &Record) -> Vec<u8> {

@@ -201,7 +201,7 @@ mod tests {
             origin: Arc::new(Origin::new(id.into(), None, Arc::new(Account::default()))),
             stream,
             timestamp: 0,
-            content: Content::Line { message: Bytes::from_static(message), newline: true, partial: false },
+            content: Content::Line { message: Bytes::from_static(message), newline: true, partial: false, omitted: 0 },
         };
         // More containers than may be open, each twice.
         let ids: Vec<_> = (0..MAX_OPEN + 5).map(|number| format!("c{number}")).collect();
