@@ -33,7 +33,7 @@ pub enum AttachMode {
 /// On which side of the pipe output is captured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum CaptureSide {
-    /// Where containers write; streams that are written past `write` (sendfile, splice, io_uring) are switched.
+    /// Where containers write; streams that are written past `write` (`sendfile`, `splice`, `io_uring`) are switched.
     #[default]
     Write,
     /// Where the runtime's relay reads, from the start: the engine's own order, also among concurrent writers.
