@@ -19,9 +19,28 @@ const BPF_NOEXIST: u64 = 1;
 const NAME_LEN: usize = 128;
 
 /// A new cgroup: a container's, by its name, or a child of one that is known.
+///
+/// `Err` with the cgroup's id where a container found no free slot.
 #[inline(always)]
-pub fn cgroup_made(cgroup: *const c_void) -> Option<()> {
-    let id = v2_id(cgroup)?;
+pub fn cgroup_made(cgroup: *const c_void) -> Result<(), u64> {
+    let Some(id) = v2_id(cgroup) else { return Ok(()) };
+    if try_register(cgroup, id) == Some(Registered::Refused) {
+        if let Some(globals) = GLOBALS.get(0) {
+            fetch_add(&globals.refused, 1);
+        }
+        return Err(id);
+    }
+    Ok(())
+}
+
+#[derive(PartialEq, Eq)]
+enum Registered {
+    Done,
+    Refused,
+}
+
+#[inline(always)]
+fn try_register(cgroup: *const c_void, id: u64) -> Option<Registered> {
     // SAFETY: the verifier types `cgroup` by BTF.
     let parent = unsafe {
         let css: *const c_void = member(cgroup, offset!(cgroup_parent_css));
@@ -31,13 +50,14 @@ pub fn cgroup_made(cgroup: *const c_void) -> Option<()> {
     };
     // SAFETY: the value is a number that is never written again.
     if let Some(slot) = unsafe { CGROUPS.get(parent) } {
-        return CGROUPS.insert(id, *slot, BPF_NOEXIST).ok();
+        // Where the map is full the child's output is not seen; where it is there, the agent was first.
+        let _ = CGROUPS.insert(id, *slot, BPF_NOEXIST);
+        return Some(Registered::Done);
     }
 
     let id_text = container_id(cgroup)?;
     let Ok(Some(index)) = FREE_SLOTS.pop() else {
-        fetch_add(&GLOBALS.get(0)?.refused, 1);
-        return None;
+        return Some(Registered::Refused);
     };
     let slot = SLOTS.get_ptr_mut(index)?;
     // SAFETY: the free list gave this slot to nobody else; the agent has zeroed it.
@@ -52,9 +72,9 @@ pub fn cgroup_made(cgroup: *const c_void) -> Option<()> {
         // SAFETY: as above.
         unsafe { set(&(*slot).state, SlotState::Free as u64) };
         let _ = FREE_SLOTS.push(index, 0);
-        fetch_add(&GLOBALS.get(0)?.refused, 1);
+        return Some(Registered::Refused);
     }
-    Some(())
+    Some(Registered::Done)
 }
 
 /// The id in the name of a container's cgroup: `<id>` (cgroupfs driver), `docker-<id>.scope` (systemd driver),

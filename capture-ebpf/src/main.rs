@@ -17,6 +17,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 use aya_ebpf::macros::{btf_tracepoint, tracepoint};
 use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
+use aya_log_ebpf::warn;
 
 use crate::syscalls::{Abi, Call, Registers};
 
@@ -98,7 +99,9 @@ fn try_sys_exit(ctx: &TracePointContext, call: Call) -> Option<()> {
 /// A cgroup is made, in any hierarchy.
 #[btf_tracepoint(function = "cgroup_mkdir")]
 pub fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
-    lifecycle::cgroup_made(ctx.arg(0));
+    if let Err(id) = lifecycle::cgroup_made(ctx.arg(0)) {
+        warn!(&ctx, "no free slot for the container of cgroup {}: raise --max-containers", id);
+    }
     0
 }
 

@@ -27,6 +27,9 @@ use crate::sinks::{Queue, Sink};
 /// How often containers are looked for that the kernel side did not see being made.
 const RESCAN_INTERVAL: Duration = Duration::from_secs(30);
 
+/// How often messages of the eBPF programs are passed on.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
 /// What an agent is to be like.
 #[derive(Clone, Debug)]
 pub struct AgentSettings {
@@ -136,12 +139,21 @@ impl Agent {
     /// Follows the engine and looks for missed containers until `shutdown`.
     pub async fn run(&mut self, shutdown: CancellationToken) {
         let docker = self.docker.take().map(|docker| tokio::spawn(docker.run(shutdown.clone())));
+        let log = self.kernel.lock().unwrap_or_else(PoisonError::into_inner).logger();
+        let mut log =
+            log.inspect_err(|error| tracing::warn!(%error, "messages of the eBPF programs are not shown")).ok();
+        let mut flush_log = tokio::time::interval(LOG_INTERVAL);
         let mut rescan = tokio::time::interval(RESCAN_INTERVAL);
         rescan.tick().await;
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 () = self.output_closed.cancelled() => break,
+                _ = flush_log.tick() => {
+                    if let Some(log) = &mut log {
+                        log.flush();
+                    }
+                }
                 _ = rescan.tick() => {
                     let (hierarchy, kernel) = (self.hierarchy.clone(), Arc::clone(&self.kernel));
                     let scan = tokio::task::spawn_blocking(move || discovery::scan(&hierarchy, &kernel));
@@ -180,8 +192,11 @@ impl Agent {
 fn sink(args: &CaptureArgs) -> Box<dyn Sink> {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     if let Some(template) = &args.file_path {
-        return Box::new(Files::new(template.clone(), Encoder::new(args.file_encoding, host, false)));
+        return Box::new(Files::new(
+            template.clone(),
+            Encoder::new(args.file_encoding, host, false).gap_marker(args.gap_marker.clone()),
+        ));
     }
     let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    Box::new(Console::new(Encoder::new(args.format, host, color)))
+    Box::new(Console::new(Encoder::new(args.format, host, color).gap_marker(args.gap_marker.clone())))
 }

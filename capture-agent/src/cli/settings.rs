@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 
 use crate::kernel::{AttachMode, CaptureSide};
-use crate::sinks::encode::Encoding;
+use crate::sinks::encode::{DEFAULT_GAP_MARKER, Encoding};
 use crate::sinks::file::PathTemplate;
 
 /// How capture is done and where its records go.
@@ -40,6 +40,10 @@ pub struct CaptureArgs {
     /// Write to files instead of standard output; `{container_name}`, `{container_id}` and `{stream}` are replaced.
     #[arg(long, value_name = "TEMPLATE", env = "CAPTURE_AGENT_FILE_PATH")]
     pub file_path: Option<PathTemplate>,
+
+    /// What stands in place of missing bytes in the raw encoding; `{bytes}` and `{reason}` are replaced.
+    #[arg(long, value_name = "TEXT", default_value = DEFAULT_GAP_MARKER, env = "CAPTURE_AGENT_GAP_MARKER", hide_default_value = true)]
+    pub gap_marker: String,
 
     /// How records are written to files.
     #[arg(long, value_enum, default_value_t, env = "CAPTURE_AGENT_FILE_ENCODING", requires = "file_path")]

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use aya::maps::{HashMap, Map, MapData, RingBuf, Stack};
 use aya::programs::{BtfTracePoint, Program, ProgramError, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
+use aya_log::EbpfLogger;
 use capture_common::{CONTAINER_ID_LEN, Config, OutputStream, Side, SlotState};
 
 use super::shared::{ConfigGlobal, SlotTable, set_container_id};
@@ -138,6 +139,15 @@ impl Kernel {
     #[must_use]
     pub fn table(&self) -> Arc<SlotTable> {
         Arc::clone(&self.table)
+    }
+
+    /// What the eBPF programs log.
+    ///
+    /// # Errors
+    ///
+    /// Where the buffer of their messages cannot be read.
+    pub fn logger(&mut self) -> Result<EbpfLogger<&'static dyn log::Log>, aya_log::Error> {
+        EbpfLogger::init(&mut self.ebpf)
     }
 
     /// The ring buffer. There is one reader: the second call gives nothing.

@@ -24,6 +24,7 @@ pub struct Encoder {
     encoding: Encoding,
     color: bool,
     host: String,
+    gap_marker: String,
     clock: TimestampCache,
 }
 
@@ -31,7 +32,13 @@ impl Encoder {
     /// `host` is the value of the field of that name; `color` marks names and stderr in [`Encoding::Text`].
     #[must_use]
     pub fn new(encoding: Encoding, host: String, color: bool) -> Self {
-        Self { encoding, color, host, clock: TimestampCache::default() }
+        Self { encoding, color, host, gap_marker: DEFAULT_GAP_MARKER.to_owned(), clock: TimestampCache::default() }
+    }
+
+    /// What stands in place of missing bytes in [`Encoding::Raw`]; `{bytes}` and `{reason}` are replaced.
+    #[must_use]
+    pub fn gap_marker(self, gap_marker: String) -> Self {
+        Self { gap_marker, ..self }
     }
 
     /// Appends one record to `out`.
@@ -40,7 +47,7 @@ impl Encoder {
         let _ = match self.encoding {
             Encoding::Json => self.json(record, out),
             Encoding::Text => self.text(record, out),
-            Encoding::Raw => raw(record, out),
+            Encoding::Raw => self.raw(record, out),
         };
     }
 
@@ -56,7 +63,7 @@ impl Encoder {
                 }
             }
             Content::Gap { bytes, reason } => {
-                json_string(&gap(record), out)?;
+                json_string(gap(record, DEFAULT_GAP_MARKER).trim_end(), out)?;
                 write!(out, ",\"lost_bytes\":{bytes}")?;
                 if let Some(reason) = reason {
                     write!(out, ",\"lost_reason\":\"{}\"", reason.as_str())?;
@@ -79,28 +86,30 @@ impl Encoder {
         }
         match &record.content {
             Content::Line { message, .. } => out.write_all(message)?,
-            Content::Gap { .. } => out.write_all(gap(record).as_bytes())?,
+            Content::Gap { .. } => out.write_all(gap(record, DEFAULT_GAP_MARKER).trim_end().as_bytes())?,
         }
         out.write_all(b"\n")
     }
-}
 
-fn raw(record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
-    match &record.content {
-        Content::Line { message, newline, .. } => {
-            out.write_all(message)?;
-            if *newline { out.write_all(b"\n") } else { Ok(()) }
+    fn raw(&self, record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
+        match &record.content {
+            Content::Line { message, newline, .. } => {
+                out.write_all(message)?;
+                if *newline { out.write_all(b"\n") } else { Ok(()) }
+            }
+            Content::Gap { .. } => out.write_all(gap(record, &self.gap_marker).as_bytes()),
         }
-        Content::Gap { .. } => Ok(()),
     }
 }
 
-/// What stands in place of the missing bytes.
-fn gap(record: &Record) -> String {
+/// What stands in place of missing bytes, unless something else is asked for.
+pub const DEFAULT_GAP_MARKER: &str = "[capture-agent: {bytes} bytes of output are missing here: {reason}]\n";
+
+fn gap(record: &Record, marker: &str) -> String {
     match &record.content {
         Content::Gap { bytes, reason } => {
             let reason = reason.map_or("several reasons", capture_common::LostReason::as_str);
-            format!("[capture-agent: {bytes} bytes of output are missing here: {reason}]")
+            marker.replace("{bytes}", &bytes.to_string()).replace("{reason}", reason)
         }
         Content::Line { .. } => String::new(),
     }
@@ -215,7 +224,13 @@ mod tests {
     fn raw_is_exact() {
         assert_eq!(encode(Encoding::Raw, &line(b"a\xff\0", true, false)), b"a\xff\0\n");
         assert_eq!(encode(Encoding::Raw, &line(b"a", false, false)), b"a");
-        assert_eq!(encode(Encoding::Raw, &record(Content::Gap { bytes: 7, reason: None })), b"");
+        let gap = record(Content::Gap { bytes: 7, reason: Some(LostReason::RingFull) });
+        assert!(encode(Encoding::Raw, &gap).ends_with(b"7 bytes of output are missing here: ring_full]\n"));
+        let mut out = Vec::new();
+        Encoder::new(Encoding::Raw, String::new(), false)
+            .gap_marker("<{bytes} {reason}>".to_owned())
+            .encode(&gap, &mut out);
+        assert_eq!(out, b"<7 ring_full>");
     }
 
     #[test]
