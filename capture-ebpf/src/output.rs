@@ -152,8 +152,9 @@ fn emit(
     remaining: u64,
 ) -> bool {
     let size = at_most::<{ PAYLOAD + RecordHeader::SIZE as u64 }>(RecordHeader::SIZE as u64 + length);
-    let held = get(&slot.ring_submitted).wrapping_sub(get(&slot.ring_consumed));
-    if held + size + RING_HEADER > config!(ring_share) {
+    // Signed: the agent may have given a record back before the CPU that submitted it has counted it.
+    let held = get(&slot.ring_submitted).wrapping_sub(get(&slot.ring_consumed)) as i64;
+    if held + (size + RING_HEADER) as i64 > config!(ring_share) as i64 {
         account::lost(stream, LostReason::RingShare, length + remaining);
         return false;
     }

@@ -14,7 +14,7 @@ use super::Session;
 use super::ledger::{AgentTotals, Ledger};
 use super::order::Chunk;
 use crate::containers::directory::Directory;
-use crate::kernel::{Kernel, SlotTable, WallClock, decode};
+use crate::kernel::{self, Kernel, SlotTable, WallClock, decode};
 use crate::pipeline::record::Record;
 use crate::sinks::Queue;
 
@@ -30,6 +30,8 @@ const TICK: Duration = Duration::from_millis(100);
 const URGENT_TICK: Duration = Duration::from_millis(10);
 /// How often totals are written to the ledger, and the clock is measured.
 const LEDGER_INTERVAL: Duration = Duration::from_millis(500);
+/// How often the kernel is asked for runs that it skipped: a file for each program.
+const MISSED_RUNS_INTERVAL: Duration = Duration::from_secs(5);
 /// Slots looked at beyond the highest one that was seen in use.
 const SLOTS_AHEAD: u32 = 64;
 
@@ -65,6 +67,8 @@ pub struct Reader {
     highest_slot: u32,
     directory_version: u64,
     next_ledger: Instant,
+    missed_runs: u64,
+    next_missed_runs: Instant,
 }
 
 /// Ends a reader.
@@ -80,6 +84,10 @@ impl StopReader {
 }
 
 impl ReaderConfig {
+    fn wants(&self, slot: &ContainerSlot) -> bool {
+        self.only.as_ref().is_none_or(|only| *only == kernel::container_id(slot))
+    }
+
     /// Takes the ring buffer from the kernel side.
     ///
     /// # Errors
@@ -106,6 +114,8 @@ impl ReaderConfig {
             highest_slot: 0,
             directory_version: 0,
             next_ledger: Instant::now(),
+            missed_runs: 0,
+            next_missed_runs: Instant::now(),
             config: self,
         };
         Ok((reader, stopper))
@@ -139,7 +149,7 @@ impl Reader {
         self.hand_on();
         // What is counted after the sinks have finished.
         self.config.queue.finish();
-        self.write_ledger(now);
+        self.write_ledger();
     }
 
     /// Reads up to `limit` records; whether there may be more.
@@ -255,7 +265,11 @@ impl Reader {
         if now >= self.next_ledger {
             self.next_ledger = now + LEDGER_INTERVAL;
             self.clock = WallClock::now();
-            self.write_ledger(now);
+            if now >= self.next_missed_runs {
+                self.next_missed_runs = now + MISSED_RUNS_INTERVAL;
+                self.missed_runs = self.config.kernel.lock().unwrap_or_else(PoisonError::into_inner).missed_runs();
+            }
+            self.write_ledger();
             // What a closed session's sink still holds is counted in the next rounds.
             let queue = &self.config.queue;
             self.closing.retain(|session| session.is_waiting_for_name() || queue.is_busy());
@@ -274,9 +288,10 @@ impl Reader {
                     open(&mut self.sessions, &mut self.highest_slot, &self.config, slot, index, now);
                 }
                 Some(SlotState::Ended) => {
+                    let is_wanted = self.config.wants(slot);
                     let drained = match self.sessions.get(index as usize).and_then(Option::as_ref) {
                         Some(session) => session.is_drained(slot),
-                        None => slot.streams.iter().all(|stream| stream.submitted.load(Relaxed) == 0),
+                        None => !is_wanted || slot.streams.iter().all(|stream| stream.submitted.load(Relaxed) == 0),
                     };
                     if drained {
                         self.end(index, slot.generation.load(Relaxed) as u32);
@@ -312,8 +327,7 @@ impl Reader {
             .sum()
     }
 
-    fn write_ledger(&self, now: Instant) {
-        let _ = now;
+    fn write_ledger(&self) {
         let mut active = 0;
         for (index, session) in self.sessions.iter().enumerate() {
             let Some(session) = session else { continue };
@@ -330,7 +344,7 @@ impl Reader {
             refused: globals.refused.load(Relaxed),
             ring_size: self.ring_size,
             ring_used: self.ring_used(),
-            missed_runs: self.config.kernel.lock().unwrap_or_else(PoisonError::into_inner).missed_runs(),
+            missed_runs: self.missed_runs,
         });
     }
 
@@ -362,11 +376,10 @@ fn open<'a>(
     let generation = slot.generation.load(Relaxed) as u32;
     let entry = sessions.get_mut(index)?;
     if entry.as_ref().is_none_or(|session| session.generation != generation) {
-        let id = crate::kernel::container_id(slot);
-        if config.only.as_ref().is_some_and(|only| *only != id) {
+        if !config.wants(slot) {
             return None;
         }
-        let before = config.ledger.get(&id).map(|totals| totals.streams).unwrap_or_default();
+        let before = config.ledger.get(&kernel::container_id(slot)).map(|totals| totals.streams).unwrap_or_default();
         let session = Session::open(slot, config.max_line, before, now);
         tracing::debug!(container_id = %session.id(), "session opened");
         // Asks the engine at once, so that the answer is there when the first line is.
