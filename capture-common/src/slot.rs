@@ -125,8 +125,10 @@ pub struct OutputStream {
     pub address: AtomicU64,
     /// Address of the terminal's `tty_struct`; 0 for a pipe.
     pub terminal: AtomicU64,
+    /// Tasks that wanted to switch the stream; the first one does it.
+    pub switchers: AtomicU64,
     /// Zero.
-    pub reserved: [AtomicU64; 2],
+    pub reserved: AtomicU64,
 }
 
 /// One container.

@@ -8,7 +8,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_loop,
+    bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_loop,
 };
 use capture_common::{ContainerSlot, OutputStream, Side, SlotState, Via};
 
@@ -22,6 +22,11 @@ use crate::verifier::{fetch_add, get, probe, set};
 const MAX_LOOKS: u32 = 4096;
 /// Buffers of a pipe that are summed up; the default largest pipe has 256.
 const MAX_BUFFERS: u32 = 1 << 16;
+/// Looks at whether another CPU has finished a switch, which takes it up to [`MAX_LOOKS`] looks at a pipe.
+const MAX_WAITS: u32 = 1 << 16;
+/// How long nothing may have been put into the pipe, in ns: longer than a writer on another CPU takes from there to the
+/// exit of its call, where the bytes are captured.
+const QUIET: u64 = 1000;
 /// The low half of a mark when the pipe is empty.
 const EMPTY: u64 = 0xffff_ffff;
 /// `-EIO`: what reading the master side gives when the slave side has been closed.
@@ -80,6 +85,11 @@ fn switch(slot: &ContainerSlot, index: u32, which: u8, inode: Inode) -> Option<(
         return None;
     }
     let pipe = inode.pipe()?;
+    if fetch_add(&stream.switchers, 1) > 0 {
+        // Another CPU is at it. What this call moves must not come into the pipe before the other has looked.
+        wait_for_switch(index, which);
+        return None;
+    }
     let tally = look(pipe)?;
     set(&stream.skip, tally.bytes);
     set(&stream.mark, tally.mark);
@@ -92,6 +102,7 @@ fn switch(slot: &ContainerSlot, index: u32, which: u8, inode: Inode) -> Option<(
 pub fn start(slot: &ContainerSlot, stream: &OutputStream, key: u64, index: u32, which: u8, side: Side) {
     let relay = get(&slot.relay_pid) as u32;
     if RELAYS.insert(relay, index, 0).is_err() || RELAYED.insert(key, index * 2 + u32::from(which), 0).is_err() {
+        set(&stream.switchers, 0);
         return;
     }
     if let Some(globals) = GLOBALS.get(0) {
@@ -151,6 +162,22 @@ pub fn read(task: *const c_void, registers: Registers, returned: i64) -> Option<
     capture(&source, buffer + skip, 0, returned - skip)
 }
 
+/// Returns when another CPU has switched the stream, or has failed to.
+#[inline(always)]
+fn wait_for_switch(index: u32, which: u8) {
+    let Some(tally) = tally() else { return };
+    tally.entry = u64::from(index) * 2 + u64::from(which);
+    // SAFETY: the callback has the signature that the helper calls, and takes no context.
+    unsafe { bpf_loop(MAX_WAITS, is_switched as *mut c_void, core::ptr::null_mut(), 0) };
+}
+
+extern "C" fn is_switched(_: u64, _: *mut c_void) -> i64 {
+    let Some(tally) = tally() else { return STOP };
+    let Some(slot) = SLOTS.get((tally.entry / 2) as u32) else { return STOP };
+    let stream = stream_at(slot, (tally.entry % 2) as u8);
+    if get(&stream.side) != Side::Write as u64 || get(&stream.switchers) == 0 { STOP } else { GO_ON }
+}
+
 /// What a look at a pipe has found. In map memory for the same reason as [`Walk`](crate::output::Walk).
 #[repr(C)]
 pub struct Tally {
@@ -162,15 +189,23 @@ pub struct Tally {
     buffers: u64,
     next: u64,
     mask: u64,
+    /// Where writing has come to: see [`written`].
+    written: u64,
+    /// Since when it stands there, in ns.
+    quiet_since: u64,
+    /// Slot × 2 + stream that another CPU is switching.
+    entry: u64,
 }
 
-/// Counts what is unread in a pipe, at a moment when nobody holds it and nothing moved.
+/// Counts what is unread in a pipe, at a moment when nobody holds it, nothing moves, and all that was put in has been
+/// captured.
 #[inline(always)]
 fn look(pipe: u64) -> Option<&'static Tally> {
     // SAFETY: a plain helper; the scratch entry is this CPU's, and preemption is off.
     let tally = unsafe { &mut (*SCRATCH.get_ptr_mut(bpf_get_smp_processor_id())?).tally };
     tally.pipe = pipe;
     tally.bytes = 0;
+    tally.written = u64::MAX;
     // SAFETY: the callback has the signature that the helper calls, and takes no context.
     unsafe { bpf_loop(MAX_LOOKS, look_once as *mut c_void, core::ptr::null_mut(), 0) };
     Some(tally)
@@ -179,8 +214,9 @@ fn look(pipe: u64) -> Option<&'static Tally> {
 extern "C" fn look_once(_: u64, _: *mut c_void) -> i64 {
     let Some(tally) = tally() else { return STOP };
     let pipe = tally.pipe as *const c_void;
-    let (Some(owner), Some(head), Some(tail), Some(size), Some(buffers), Some(mark)) = (
+    let (Some(owner), Some(written), Some(head), Some(tail), Some(size), Some(buffers), Some(mark)) = (
         probe::<u64>(pipe, offset!(pipe_mutex_owner)),
+        written(tally.pipe),
         probe::<u32>(pipe, offset!(pipe_head)),
         probe::<u32>(pipe, offset!(pipe_tail)),
         probe::<u32>(pipe, offset!(pipe_ring_size)),
@@ -198,9 +234,16 @@ extern "C" fn look_once(_: u64, _: *mut c_void) -> i64 {
     let count = if used < MAX_BUFFERS { used } else { MAX_BUFFERS };
     // SAFETY: as above.
     unsafe { bpf_loop(count, add_buffer as *mut c_void, core::ptr::null_mut(), 0) };
-    let still =
-        (probe::<u64>(pipe, offset!(pipe_mutex_owner)), probe::<u32>(pipe, offset!(pipe_head)), self::mark(tally.pipe));
-    if owner == 0 && still == (Some(0), Some(head), Some(mark)) { STOP } else { GO_ON }
+    // SAFETY: a plain helper.
+    let now = unsafe { bpf_ktime_get_ns() };
+    if written != tally.written {
+        tally.written = written;
+        tally.quiet_since = now;
+    }
+    let is_quiet = now - tally.quiet_since >= QUIET;
+    let is_free = owner == 0 && probe::<u64>(pipe, offset!(pipe_mutex_owner)) == Some(0);
+    let stood_still = self::written(tally.pipe) == Some(written) && self::mark(tally.pipe) == Some(mark);
+    if is_quiet && is_free && stood_still { STOP } else { GO_ON }
 }
 
 extern "C" fn add_buffer(_: u64, _: *mut c_void) -> i64 {
@@ -216,6 +259,21 @@ extern "C" fn add_buffer(_: u64, _: *mut c_void) -> i64 {
 fn tally() -> Option<&'static mut Tally> {
     // SAFETY: a plain helper; the scratch entry is this CPU's, and preemption is off.
     unsafe { Some(&mut (*SCRATCH.get_ptr_mut(bpf_get_smp_processor_id())?).tally) }
+}
+
+/// Where writing a pipe has come to: number of the next buffer in the upper half, and how far the last one is filled,
+/// because a small write may be put behind the one before it.
+#[inline(always)]
+fn written(pipe: u64) -> Option<u64> {
+    let pipe = pipe as *const c_void;
+    let head: u32 = probe(pipe, offset!(pipe_head))?;
+    let size: u32 = probe(pipe, offset!(pipe_ring_size))?;
+    let buffers: u64 = probe(pipe, offset!(pipe_bufs))?;
+    let last = u64::from(head.wrapping_sub(1) & size.wrapping_sub(1));
+    let buffer = (buffers + last * u64::from(offset!(pipe_buffer_size))) as *const c_void;
+    let filled =
+        probe::<u32>(buffer, offset!(pipe_buffer_offset))?.wrapping_add(probe(buffer, offset!(pipe_buffer_len))?);
+    Some((u64::from(head) << 32) | u64::from(filled))
 }
 
 /// Where reading a pipe has come to. It changes with every read, because only the reader moves it.
