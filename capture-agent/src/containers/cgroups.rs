@@ -126,17 +126,29 @@ pub enum Init {
 }
 
 impl ContainerCgroup {
-    /// Looks at the processes of the cgroup and those below it.
+    /// Whether the agent itself runs in it: its own records, captured again, would never end.
     #[must_use]
-    pub fn init(&self) -> Init {
-        let mut pids = HashSet::new();
+    pub fn is_own(&self) -> bool {
+        self.processes().contains(&std::process::id())
+    }
+
+    /// Process ids in the cgroup and those below it.
+    fn processes(&self) -> HashSet<u32> {
         let mut directories = Vec::new();
         descendants(&self.path, MAX_DEPTH, &mut directories);
         directories.push(self.path.clone());
+        let mut pids = HashSet::new();
         for directory in directories {
             let text = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
             pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()).take(MAX_PROCESSES));
         }
+        pids
+    }
+
+    /// Looks at the processes.
+    #[must_use]
+    pub fn init(&self) -> Init {
+        let pids = self.processes();
         // Of the processes whose parent is outside, the oldest: the others were put in by `docker exec`.
         let init = pids
             .iter()

@@ -15,7 +15,7 @@ pub fn scan(hierarchy: &Hierarchy, kernel: &Mutex<Kernel>) -> Result<usize, Kern
     for cgroup in hierarchy.containers() {
         let lock = || kernel.lock().unwrap_or_else(PoisonError::into_inner);
         let known = lock().knows(cgroup.cgroup_id);
-        if known {
+        if known || cgroup.is_own() {
             continue;
         }
         let init = cgroup.init();
