@@ -41,10 +41,18 @@ impl Attach {
 pub struct Agent {
     child: Child,
     address: SocketAddr,
-    lines: Arc<Mutex<Vec<String>>>,
-    records: Arc<Mutex<Vec<Record>>>,
+    /// As it came. Its reader does nothing else: an agent that has to wait for a test drops records, and rightly so.
+    unread: Arc<Mutex<Vec<Vec<u8>>>>,
+    printed: Mutex<Printed>,
     complaints: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
+}
+
+/// What the agent has printed, read.
+#[derive(Debug, Default)]
+struct Printed {
+    records: Vec<Record>,
+    plain_lines: Vec<String>,
 }
 
 /// What is left of an agent that ended.
@@ -86,14 +94,10 @@ impl Agent {
             .context("the agent cannot be started")?;
         let output = child.stdout.take().context("the agent has no output")?;
         let errors = child.stderr.take().context("the agent has no stderr")?;
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let records = Arc::new(Mutex::new(Vec::new()));
+        let unread = Arc::new(Mutex::new(Vec::new()));
         let complaints = Arc::new(Mutex::new(String::new()));
-        let readers = vec![
-            collect_lines(output, Arc::clone(&lines), Arc::clone(&records)),
-            collect_text(errors, Arc::clone(&complaints)),
-        ];
-        Ok(Self { child, address, lines, records, complaints, readers })
+        let readers = vec![collect_lines(output, Arc::clone(&unread)), collect_text(errors, Arc::clone(&complaints))];
+        Ok(Self { child, address, unread, printed: Mutex::default(), complaints, readers })
     }
 
     /// Waits until `/healthz` says that it captures.
@@ -104,6 +108,20 @@ impl Agent {
         let ready = || http::get(self.address, "/healthz").is_ok_and(|(status, _)| status == 200).then_some(());
         eventually("the agent to be ready", DEADLINE, ready)
             .with_context(|| format!("the agent said: {}", self.stderr()))
+    }
+
+    /// Everything it has printed so far.
+    fn printed(&self) -> MutexGuard<'_, Printed> {
+        let mut printed = lock(&self.printed);
+        let unread = std::mem::take(&mut *lock(&self.unread));
+        for line in unread {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            match Record::parse(&line) {
+                Ok(record) => printed.records.push(record),
+                Err(_) => printed.plain_lines.push(line),
+            }
+        }
+        printed
     }
 
     /// Its process id.
@@ -127,25 +145,31 @@ impl Agent {
     /// What it has printed that is no JSON record: everything with `--format text`, nothing otherwise.
     #[must_use]
     pub fn plain_lines(&self) -> Vec<String> {
-        lock(&self.lines).clone()
+        self.printed().plain_lines.clone()
     }
 
     /// Its records of the container with this name, so far.
     #[must_use]
     pub fn records_for(&self, name: &str) -> Vec<Record> {
-        lock(&self.records).iter().filter(|record| record.is_named(name)).cloned().collect()
+        self.printed().records.iter().filter(|record| record.is_named(name)).cloned().collect()
     }
 
     /// Its records of the container with this id, so far.
     #[must_use]
     pub fn records_of(&self, id: &str) -> Vec<Record> {
-        lock(&self.records).iter().filter(|record| record.is_of(id)).cloned().collect()
+        self.printed().records.iter().filter(|record| record.is_of(id)).cloned().collect()
+    }
+
+    /// Its records of exactly this message, whoever wrote it, so far.
+    #[must_use]
+    pub fn records_saying(&self, message: &str) -> Vec<Record> {
+        self.printed().records.iter().filter(|record| record.message() == message).cloned().collect()
     }
 
     /// The messages of the container with this name, so far.
     #[must_use]
     pub fn messages_for(&self, name: &str) -> Vec<String> {
-        lock(&self.records).iter().filter(|record| record.is_named(name)).map(|r| r.message().to_owned()).collect()
+        self.printed().records.iter().filter(|record| record.is_named(name)).map(|r| r.message().to_owned()).collect()
     }
 
     /// Waits until its records satisfy `done`.
@@ -153,7 +177,7 @@ impl Agent {
     /// # Errors
     /// When they do not within half a minute; with what the agent said.
     pub fn wait_until(&self, what: &str, done: impl Fn(&[Record]) -> bool) -> Result<()> {
-        eventually(what, DEADLINE, || done(&lock(&self.records)).then_some(()))
+        eventually(what, DEADLINE, || done(&self.printed().records).then_some(()))
             .with_context(|| format!("the agent said: {}", self.stderr()))
     }
 
@@ -204,7 +228,7 @@ impl Agent {
                 bail!("a reader of the agent's output panicked");
             }
         }
-        let records = std::mem::take(&mut *lock(&self.records));
+        let records = std::mem::take(&mut self.printed().records);
         Ok(Ended { status, records, stderr: self.stderr() })
     }
 }
@@ -247,18 +271,10 @@ pub fn free_address() -> Result<SocketAddr> {
 /// How long a command of the agent that ends by itself may take.
 pub const COMMAND_DEADLINE: Duration = Duration::from_secs(30);
 
-fn collect_lines(
-    source: impl Read + Send + 'static,
-    lines: Arc<Mutex<Vec<String>>>,
-    records: Arc<Mutex<Vec<Record>>>,
-) -> JoinHandle<()> {
+fn collect_lines(source: impl Read + Send + 'static, lines: Arc<Mutex<Vec<Vec<u8>>>>) -> JoinHandle<()> {
     thread::spawn(move || {
-        for line in BufReader::new(source).split(b'\n').map_while(Result::ok) {
-            let line = String::from_utf8_lossy(&line).into_owned();
-            match Record::parse(&line) {
-                Ok(record) => lock(&records).push(record),
-                Err(_) => lock(&lines).push(line),
-            }
+        for line in BufReader::with_capacity(1 << 20, source).split(b'\n').map_while(Result::ok) {
+            lock(&lines).push(line);
         }
     })
 }

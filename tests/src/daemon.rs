@@ -29,6 +29,16 @@ kill -KILL $daemon 2>/dev/null
 wait
 "#;
 
+/// What network a daemon gives its containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// Docker's own bridge, which takes kernel modules that a machine may lack.
+    Bridge,
+    /// None. The daemon lives in a network namespace of its own then: one that is told to have no bridge removes
+    /// `docker0`, and with it the network of whatever other engine runs on the machine.
+    Isolated,
+}
+
 /// Where a daemon keeps its things, and what else it is told.
 #[derive(Debug)]
 pub struct Setup {
@@ -42,6 +52,8 @@ pub struct Setup {
     pub pid_file: PathBuf,
     /// What it says.
     pub log: PathBuf,
+    /// What network its containers get.
+    pub network: Network,
 }
 
 /// A running `dockerd` that was started here.
@@ -55,18 +67,21 @@ pub struct Daemon {
 impl Daemon {
     /// Starts `dockerd` and waits until it answers.
     ///
-    /// It has no network of its own: tests need none, and a machine may lack the kernel modules for it.
-    ///
     /// # Errors
     /// When it is not installed, dies, or does not answer within a minute; with the end of its log.
     pub fn start(setup: &Setup) -> Result<Self> {
         clear_traces_of_the_dead(setup);
         let mut command = Command::new("sh");
-        command.args(["-c", GUARDIAN, "guardian", "dockerd"]);
+        command.args(["-c", GUARDIAN, "guardian"]);
+        match setup.network {
+            Network::Bridge => command.arg("dockerd"),
+            // `unshare` becomes the daemon, so the process id that the guardian tells is right.
+            Network::Isolated => command.args(["unshare", "--net", "dockerd", "--bridge=none", "--iptables=false"]),
+        };
         command.arg("--host").arg(format!("unix://{}", setup.socket.display()));
         command.arg("--exec-root").arg(&setup.exec_root).arg("--pidfile").arg(&setup.pid_file);
         command.arg("--data-root").arg(&setup.data_root);
-        command.args(["--bridge=none", "--iptables=false", "--ip-forward=false", "--shutdown-timeout=2"]);
+        command.arg("--shutdown-timeout=2");
         // Ctrl-C goes to the whole foreground group; the daemon has to outlive it by the clean-up.
         command.env("DAEMON_LOG", &setup.log).process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut guardian = command.spawn().context("sh, which guards dockerd, cannot be started")?;
@@ -87,11 +102,25 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Sends a signal to the daemon, and to nothing it started.
+    /// Stops the daemon, and gives back when each of its threads stands still: a signal takes a moment to reach them all.
     ///
     /// # Errors
     /// When the daemon is gone.
-    pub fn signal(&self, signal: Signal) -> Result<()> {
+    pub fn freeze(&self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        let pid = self.pid;
+        eventually("every thread of dockerd to stop", Duration::from_secs(10), || is_stopped(pid).then_some(()))
+    }
+
+    /// Lets a stopped daemon go on.
+    ///
+    /// # Errors
+    /// When the daemon is gone.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
         kill_process(self.pid, signal).context("dockerd is gone")
     }
 }
@@ -136,9 +165,19 @@ fn clear_traces_of_the_dead(setup: &Setup) {
 }
 
 fn is_alive(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
     // A process that ended stays as a zombie until the guardian waits for it.
-    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+    state(&format!("/proc/{}/stat", pid.as_raw_nonzero())).is_some_and(|state| state != 'Z')
+}
+
+fn is_stopped(pid: Pid) -> bool {
+    let threads = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
+    let mut states = threads.into_iter().flatten().flatten();
+    states.all(|thread| state(&format!("{}/stat", thread.path().display())).is_none_or(|state| state == 'T'))
+}
+
+/// The letter that stands behind the program's name, which is in brackets and may hold any character itself.
+fn state(stat: &str) -> Option<char> {
+    fs::read_to_string(stat).ok()?.rsplit_once(") ")?.1.chars().next()
 }
 
 fn missing() -> &'static str {

@@ -6,10 +6,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::daemon::{Daemon, Setup, answers, process_in};
+use crate::daemon::{Daemon, Network, Setup, answers, process_in};
 use crate::process;
 use crate::workspace::target_dir;
 
@@ -57,14 +56,20 @@ pub fn start_default() -> Result<Engine> {
         bail!("dockerd (process {}) runs but does not answer on {DEFAULT_SOCKET}", pid.as_raw_nonzero());
     }
     let home = private_home()?;
-    let setup = Setup {
+    let mut setup = Setup {
         socket: socket.clone(),
         data_root: target_dir().join("xtask/engine"),
         exec_root: "/var/run/docker".into(),
         pid_file,
         log: home.path().join("dockerd.log"),
+        network: Network::Bridge,
     };
-    let engine = Engine { socket, daemon: Some(Daemon::start(&setup)?), _home: Some(home) };
+    let daemon = Daemon::start(&setup).or_else(|_| {
+        // Tests need no network; with one, a kernel that cannot do bridges or packet filters would be in the way.
+        setup.network = Network::Isolated;
+        Daemon::start(&setup)
+    })?;
+    let engine = Engine { socket, daemon: Some(daemon), _home: Some(home) };
     engine.remove_all_containers();
     Ok(engine)
 }
@@ -83,6 +88,7 @@ pub fn private() -> Result<Arc<Engine>> {
         exec_root: path("run"),
         pid_file: path("docker.pid"),
         log: path("dockerd.log"),
+        network: Network::Isolated,
     };
     let daemon = Daemon::start(&setup)?;
     Ok(Arc::new(Engine { socket, daemon: Some(daemon), _home: Some(home) }))
@@ -135,7 +141,7 @@ impl Engine {
     /// # Errors
     /// When the engine is not ours to stop.
     pub fn freeze(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.own_daemon()?.freeze()
     }
 
     /// Lets a frozen daemon go on.
@@ -143,12 +149,11 @@ impl Engine {
     /// # Errors
     /// When the engine is not ours.
     pub fn thaw(&self) -> Result<()> {
-        self.signal(Signal::CONT)
+        self.own_daemon()?.thaw()
     }
 
-    fn signal(&self, signal: Signal) -> Result<()> {
-        let daemon = self.daemon.as_ref().context("only an engine that was started here may be signalled")?;
-        daemon.signal(signal)
+    fn own_daemon(&self) -> Result<&Daemon> {
+        self.daemon.as_ref().context("only an engine that was started here may be stopped")
     }
 
     /// Removes every container. Only for an engine that was started here, whose data is nobody else's.

@@ -3,7 +3,7 @@
 use std::process::Output;
 
 use anyhow::Result;
-use capture_tests::agent::{self, COMMAND_DEADLINE, free_address};
+use capture_tests::agent::{self, COMMAND_DEADLINE};
 use capture_tests::{Attach, Record, in_both_attach_modes, process};
 
 in_both_attach_modes!(both_streams_are_captured);
@@ -40,7 +40,7 @@ fn the_exit_status_is_the_commands() -> Result<()> {
 #[test]
 fn a_command_that_does_not_exist_is_one_sentence() -> Result<()> {
     let mut command = agent::command()?;
-    command.args(["exec", "--listen", &free_address()?.to_string(), "--", "no-such-command"]);
+    command.args(["exec", "--", "no-such-command"]);
     let output = process::output(&mut command, COMMAND_DEADLINE)?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
@@ -50,7 +50,7 @@ fn a_command_that_does_not_exist_is_one_sentence() -> Result<()> {
 
 fn exec(flags: &[&str], script: &str) -> Result<Output> {
     let mut command = agent::command()?;
-    command.args(["exec", "--listen", &free_address()?.to_string()]).args(flags).args(["--", "sh", "-c", script]);
+    command.arg("exec").args(flags).args(["--", "sh", "-c", script]);
     process::output(&mut command, COMMAND_DEADLINE)
 }
 

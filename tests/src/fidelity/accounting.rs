@@ -57,6 +57,21 @@ impl Books {
     }
 }
 
+/// Where a container's bytes went that did not come out, by reason, if any did not.
+pub(super) fn reasons(metrics: &HashMap<String, f64>, id: &str) -> Option<String> {
+    let id = format!("container_id=\"{id}\"");
+    let mut reasons: Vec<_> = metrics
+        .iter()
+        .filter(|(key, value)| {
+            let counter = ["log_capturer_lost_bytes_total{", "log_capturer_dropped_bytes_total{"];
+            **value > 0.0 && key.contains(&id) && counter.iter().any(|name| key.starts_with(name))
+        })
+        .filter_map(|(key, value)| Some(format!("{} {value}", key.split_once("reason=\"")?.1.split('"').next()?)))
+        .collect();
+    reasons.sort();
+    (!reasons.is_empty()).then(|| reasons.join(", "))
+}
+
 /// A counter's value: a count of bytes, far below 2^53.
 #[expect(clippy::cast_sign_loss, reason = "counters are not negative")]
 fn whole(value: f64) -> u64 {

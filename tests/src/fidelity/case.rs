@@ -13,7 +13,7 @@ use super::{
 use crate::{Engine, container::unique_name, poll, process};
 
 /// How long a container of the corpus may run.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_mins(2);
 
 /// What must be on one stream.
 #[derive(Clone)]

@@ -10,13 +10,14 @@ use anyhow::Result;
 use capture_writers::Order;
 
 use super::{
-    accounting::Books,
+    accounting::{self, Books},
     captured,
     case::{Case, Expected, Running},
     compare::{difference, difference_per_writer, without_returns},
     engine_log,
     stage::Stage,
 };
+use crate::poll::settled;
 
 /// How long the agent may take to bring out what a container that has ended wrote.
 const SETTLING: Duration = Duration::from_secs(6);
@@ -35,7 +36,7 @@ pub(super) struct Outcome {
     pub(super) books: Books,
     /// Bytes, or containers, that the old way got, of how many.
     pub(super) old_way: Option<(usize, usize)>,
-    /// Instead of the kernel's books.
+    /// What else there is to say: reasons of losses, counts of containers.
     pub(super) note: Option<String>,
 }
 
@@ -59,24 +60,30 @@ impl Outcome {
     }
 }
 
-/// What a container is compared with: bytes per stream.
-struct Reference {
-    engine: Option<[Vec<u8>; 2]>,
-    expected: [Expected; 2],
-}
-
 /// Compares a container that has ended.
 pub(super) fn container(stage: &Stage, case: &Case, container: &Running) -> Result<Outcome> {
-    let reference = Reference { engine: engine(container)?, expected: [case.stdout.clone(), case.stderr.clone()] };
     let begun = Instant::now();
     loop {
-        let mut outcome = compare(stage, case, container, &reference)?;
+        // Read anew each time: the engine, too, may still be writing.
+        let mut outcome = compare(stage, case, container, engine(container)?.as_ref())?;
         if outcome.fault.is_none() || begun.elapsed() > SETTLING {
+            outcome.old_way = old_way(stage, container)?;
             outcome.limit = case.limit(&stage.attach).filter(|_| outcome.fault.is_some());
             return Ok(outcome);
         }
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Bytes that the old way has got, of those in the engine's log, once it gets no more.
+fn old_way(stage: &Stage, container: &Running) -> Result<Option<(usize, usize)>> {
+    let Some(baseline) = &stage.baseline else { return Ok(None) };
+    let all = engine(container)?.map_or(0, |streams| streams.iter().map(Vec::len).sum());
+    let got = settled("the old way", Duration::from_secs(20), || {
+        let streams = ["stdout", "stderr"].map(|stream| captured::read(&baseline.output, &container.id, stream));
+        streams.into_iter().try_fold(0, |sum, bytes| Ok(sum + bytes?.len()))
+    })?;
+    Ok(Some((got, all)))
 }
 
 /// What the engine has: its file on disk, or what `docker logs` gives where the driver has no such file.
@@ -94,28 +101,23 @@ fn engine(container: &Running) -> Result<Option<[Vec<u8>; 2]>> {
     }
 }
 
-fn compare(stage: &Stage, case: &Case, container: &Running, reference: &Reference) -> Result<Outcome> {
+fn compare(stage: &Stage, case: &Case, container: &Running, engine: Option<&[Vec<u8>; 2]>) -> Result<Outcome> {
     let metrics = stage.agent.metrics()?;
     let mut outcome = Outcome::default();
-    let mut old_way = (0, 0);
     let mut faults = String::new();
     for (index, stream) in ["stdout", "stderr"].into_iter().enumerate() {
         let got = captured::read(&stage.output(), &container.id, stream)?;
         let books = Books::of(&metrics, &container.id, stream);
         outcome.books = outcome.books.plus(books);
         *[&mut outcome.stdout, &mut outcome.stderr][index] = got.len();
-        let engine = reference.engine.as_ref().map(|streams| streams[index].as_slice());
-        let fault =
-            stream_fault(stage, case, engine, &reference.expected[index], &got).or_else(|| books.fault(got.len()));
+        let engine = engine.map(|streams| streams[index].as_slice());
+        let expected = [&case.stdout, &case.stderr][index];
+        let fault = stream_fault(stage, case, engine, expected, &got).or_else(|| books.fault(got.len()));
         if let Some(fault) = fault {
             let _ = write!(faults, "{}{stream}: {fault}", if faults.is_empty() { "" } else { "; " });
         }
-        if let Some(baseline) = &stage.baseline {
-            old_way.0 += captured::read(&baseline.output, &container.id, stream)?.len();
-            old_way.1 += engine.map_or(got.len(), |_| got.len());
-        }
     }
-    outcome.old_way = stage.baseline.is_some().then_some(old_way);
+    outcome.note = accounting::reasons(&metrics, &container.id);
     outcome.fault = (!faults.is_empty()).then_some(faults);
     outcome.remark = match (case.order, stage.relay, case.terminal()) {
         (Order::PerWriter, false, _) => Some("order per writer"),

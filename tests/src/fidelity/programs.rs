@@ -20,7 +20,7 @@ use crate::{
 /// Name of the image.
 pub(super) const IMAGE: &str = "capture-test/writers:latest";
 
-const DEADLINE: Duration = Duration::from_secs(600);
+const DEADLINE: Duration = Duration::from_mins(10);
 
 /// What the corpus runs on.
 pub(super) struct Programs {

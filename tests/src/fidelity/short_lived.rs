@@ -13,7 +13,7 @@ use crate::process;
 
 /// Started at a time.
 const AT_ONCE: u32 = 8;
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_mins(2);
 
 /// Runs 1,000 of them, or 50; each must be complete under its own name.
 pub(super) fn run(stage: &Stage, quick: bool) -> Result<Outcome> {
@@ -35,7 +35,7 @@ pub(super) fn run(stage: &Stage, quick: bool) -> Result<Outcome> {
     let old_way = stage.baseline.as_ref().map(|old| (complete(&old.output, &prefix, count) as usize, count as usize));
     let fault = (whole != count).then(|| format!("{whole} of {count} containers whole"));
     let note = Some(format!("{whole} of {count} containers whole and named"));
-    Ok(Outcome { fault, note, old_way, ..Outcome::default() })
+    Ok(Outcome { fault, old_way, note, ..Outcome::default() })
 }
 
 fn start(stage: &Stage, prefix: &str, next: &AtomicU32, count: u32) -> Result<()> {
@@ -47,7 +47,11 @@ fn start(stage: &Stage, prefix: &str, next: &AtomicU32, count: u32) -> Result<()
         let mut client = stage.engine.client();
         client.args(["run", "--rm", "--network", "none", "--name", &format!("{prefix}-{number}")]);
         client.args([programs::IMAGE, "printf", "%s\\n", &format!("one {number}"), &format!("two {number}"), "three"]);
-        process::text(&mut client, DEADLINE)?;
+        match process::text(&mut client, DEADLINE) {
+            // The old way's follower may hold the log open that the engine wants to remove: the container did run.
+            Err(error) if stage.baseline.is_none() => return Err(error),
+            _ => {}
+        }
     }
 }
 

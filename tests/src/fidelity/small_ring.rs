@@ -20,7 +20,7 @@ const MARK: &str = "<<gap {bytes} {reason}>>";
 
 /// Big writes against the smallest ring.
 pub(super) fn run(options: &Options, programs: &Programs) -> Result<Outcome> {
-    let stage = Stage::with(options, programs, &["--ring-size", "64KiB", "--gap-marker", MARK])?;
+    let stage = Stage::with(options, programs, &["--ring-size", "256KiB", "--gap-marker", MARK])?;
     let case = Case::new("small-ring", &["sh", "-c", "for i in 1 2 3 4 5 6 7 8; do /writer write-8m 1; done"]);
     let container = Running::start(&stage.engine, &case)?;
     container.wait()?;

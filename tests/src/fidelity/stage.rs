@@ -36,14 +36,15 @@ impl Stage {
             Some(program) => Some(Baseline::start(program, &engine, &directory.path().join("baseline"))?),
             None => None,
         };
-        let template = captured::template(&output);
+        let path = captured::template(&output);
         let host = engine.host();
-        let arguments = ["--docker-host", &host, "--file-path", &template, "--file-encoding", "raw"];
-        let mode = ["--attach", &options.attach, "--side", &options.side];
-        let agent = Agent::spawn(&[&mode, &arguments[..], more].concat())?;
+        let arguments = ["--docker-host", &host, "--file-path", &path, "--file-encoding", "raw"];
+        let from_relay = options.side == "relay";
+        // An agent takes the write side unless it is told otherwise.
+        let side: &[&str] = if from_relay { &["--side", "relay"] } else { &[] };
+        let agent = Agent::spawn(&[&["--attach", &options.attach], side, &arguments[..], more].concat())?;
         agent.wait_ready()?;
-        let relay = options.side == "relay";
-        Ok(Self { engine, agent, baseline, attach: options.attach.clone(), relay, directory })
+        Ok(Self { engine, agent, baseline, attach: options.attach.clone(), relay: from_relay, directory })
     }
 
     /// Where the agent writes.

@@ -4,6 +4,12 @@
 //! know the exact bytes that the same case and seed produce. Content depends on nothing else, so a difference is
 //! readable: every line carries its stream and number.
 
+#![expect(
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    reason = "descriptors and pids are small and not negative where they become arguments of a system call"
+)]
+
 mod cases;
 mod content;
 mod sys;

@@ -15,10 +15,9 @@ fn check_fd(result: c_int) -> io::Result<c_int> {
 }
 
 /// Any call by its number; the caller answers for the arguments.
-pub(crate) fn call(number: c_long, arguments: [usize; 6]) -> io::Result<usize> {
-    let [a, b, c, d, e, f] = arguments;
+pub(crate) fn call(number: c_long, at: [usize; 6]) -> io::Result<usize> {
     // SAFETY: the callers pass what the named call takes, with memory that outlives it; this crate only runs in tests.
-    let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
+    let result = unsafe { libc::syscall(number, at[0], at[1], at[2], at[3], at[4], at[5]) };
     check(result as isize)
 }
 
@@ -118,6 +117,14 @@ pub(crate) fn pipe() -> io::Result<(c_int, c_int)> {
     // SAFETY: room for two descriptors.
     check_fd(unsafe { libc::pipe(fds.as_mut_ptr()) })?;
     Ok((fds[0], fds[1]))
+}
+
+/// Bytes in a pipe that nobody has read.
+pub(crate) fn unread(fd: c_int) -> io::Result<c_int> {
+    let mut count = 0;
+    // SAFETY: one integer to fill.
+    check_fd(unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut count) })?;
+    Ok(count)
 }
 
 pub(crate) fn socketpair() -> io::Result<(c_int, c_int)> {

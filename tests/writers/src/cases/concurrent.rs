@@ -46,7 +46,7 @@ pub(super) fn processes(job: &Job) -> io::Result<()> {
 pub(super) fn mixed(job: &Job) -> io::Result<()> {
     let write = |writer: usize| {
         for (number, line) in lines(job.case.stdout, "out", job.seed, writer).into_iter().enumerate() {
-            if (writer + number / 50) % 2 == 0 {
+            if (writer + number / 50).is_multiple_of(2) {
                 sys::write_all(1, &line)?;
             } else {
                 let file = sys::file_of(&line)?;

@@ -1,6 +1,6 @@
 //! The same output under other descriptors, and other files under the output's descriptors.
 
-use std::{io, time::Duration};
+use std::io;
 
 use super::pieces;
 use crate::{FOREIGN, Job, sys};
@@ -100,7 +100,10 @@ pub(super) fn replaced_in_flight(job: &Job) -> io::Result<()> {
     let null = sys::open("/dev/null", libc::O_WRONLY)?;
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| sys::write(1, &job.out));
-        std::thread::sleep(Duration::from_millis(2));
+        // Bytes in the pipe say that the call is under way, and it will be for as long as megabytes take.
+        while !writer.is_finished() && sys::unread(1)? == 0 {
+            std::thread::yield_now();
+        }
         sys::dup2(null, 1)?;
         let count = writer.join().map_err(|_| io::Error::other("the writer panicked"))??;
         if count == job.out.len() { Ok(()) } else { Err(io::Error::other("a blocking write was short")) }

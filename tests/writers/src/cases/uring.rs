@@ -184,7 +184,11 @@ impl Ring {
             }
             // SAFETY: the tail says that the kernel has filled this slot.
             let completion = unsafe {
-                self.completion.add(offsets.cqes as usize).cast::<Completion>().add((at & mask) as usize).read()
+                self.completion
+                    .add(offsets.cqes as usize)
+                    .byte_add(size_of::<Completion>() * (at & mask) as usize)
+                    .cast::<Completion>()
+                    .read_unaligned()
             };
             results[completion.user_data as usize] = completion.result;
             head.store(at.wrapping_add(1), Ordering::Release);
