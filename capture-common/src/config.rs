@@ -1,7 +1,11 @@
 //! What the agent tells the eBPF programs before they are loaded.
 
-/// An offset that this kernel does not have.
-pub const NO_OFFSET: u32 = u32::MAX;
+/// [`Config::relay`]: never; the hook on the relay's reads is not attached.
+pub const RELAY_NEVER: u64 = 0;
+/// [`Config::relay`]: terminals, and streams whose bytes do not pass `write`.
+pub const RELAY_WHEN_NEEDED: u64 = 1;
+/// [`Config::relay`]: every stream, from its start.
+pub const RELAY_ALWAYS: u64 = 2;
 
 /// Byte offsets of kernel structure members, from the running kernel's BTF.
 #[repr(C)]
@@ -11,6 +15,8 @@ pub struct Offsets {
     pub task_files: u32,
     /// `task_struct.real_parent`
     pub task_real_parent: u32,
+    /// `task_struct.comm`
+    pub task_comm: u32,
     /// `task_struct.tgid`
     pub task_tgid: u32,
     /// `task_struct.thread_info.status`
@@ -85,8 +91,8 @@ pub struct Offsets {
 pub struct Config {
     /// Bytes of ring buffer that one container may hold at a time.
     pub ring_share: u64,
-    /// Not 0 to capture every stream at the relay from its start.
-    pub relay_side: u64,
+    /// When streams are captured at the relay: one of the `RELAY_*` values.
+    pub relay: u64,
     /// Where members stand in this kernel.
     pub offsets: Offsets,
 }

@@ -9,7 +9,7 @@ mod config;
 mod record;
 mod slot;
 
-pub use config::{Config, NO_OFFSET, Offsets};
+pub use config::{Config, Offsets, RELAY_ALWAYS, RELAY_NEVER, RELAY_WHEN_NEEDED};
 pub use record::{RecordHeader, RecordKind, Stream, Via};
 pub use slot::{
     CONTAINER_ID_LEN, ContainerSlot, GlobalCounters, LOST_REASONS, LostReason, OutputStream, Side, SlotState,

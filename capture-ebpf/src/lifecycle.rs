@@ -136,21 +136,26 @@ pub fn executed(task: *const c_void) -> Option<()> {
     if init != 0 && init != u64::from(pid) {
         return None;
     }
-    // SAFETY: the verifier types `task` by BTF.
-    let relay = unsafe {
-        let parent: *const c_void = member(task, offset!(task_real_parent));
-        member::<u32>(parent, offset!(task_tgid))
-    };
-    set(&slot.init_pid, u64::from(pid));
-    // Until the container runs, the parent may be the runtime, which hands the child to the relay when it exits.
-    set(&slot.relay_pid, u64::from(relay));
-    let _ = RELAYS.insert(relay, index, 0);
     if get(&slot.state) != SlotState::Armed as u64 {
         return None;
     }
+    // SAFETY: the verifier types `task` by BTF.
+    let (parent, relay) = unsafe {
+        let parent: *const c_void = member(task, offset!(task_real_parent));
+        (parent, member::<u32>(parent, offset!(task_tgid)))
+    };
+    // The runtime executes itself on its way, and may be in the container's cgroup by then. When the container's own
+    // program is executed the runtime has exited, and handed the child to the relay.
+    let comm: [u8; 4] = probe(parent, offset!(task_comm))?;
+    if comm == *b"runc" || comm == *b"crun" {
+        return None;
+    }
+    set(&slot.init_pid, u64::from(pid));
+    set(&slot.relay_pid, u64::from(relay));
+    let _ = RELAYS.insert(relay, index, 0);
     let out = output(task, 1, &slot.streams[0]);
     let err = output(task, 2, &slot.streams[1]);
-    // With a terminal the runtime's own stage executes with /dev/null in place: the streams come with the next one.
+    // Neither may carry output now and do so when the init executes once more.
     if !out && !err {
         return None;
     }
@@ -161,7 +166,7 @@ pub fn executed(task: *const c_void) -> Option<()> {
     for (which, stream) in [(0, &slot.streams[0]), (1, &slot.streams[1])] {
         let (inode, terminal) = (get(&stream.inode), get(&stream.terminal));
         let key = if terminal != 0 { terminal } else { inode };
-        if inode != 0 && (terminal != 0 || relay::from_the_start()) {
+        if inode != 0 && relay::from_the_start(terminal != 0) {
             relay::start(slot, stream, key, index, which, Side::Relay);
         }
     }

@@ -65,10 +65,11 @@ pub struct Draft {
 #[unsafe(no_mangle)]
 static CONFIG: Config = Config {
     ring_share: 0,
-    relay_side: 0,
+    relay: 0,
     offsets: Offsets {
         task_files: 0,
         task_real_parent: 0,
+        task_comm: 0,
         task_tgid: 0,
         task_status: 0,
         files_fdt: 0,

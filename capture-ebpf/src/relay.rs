@@ -10,7 +10,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::{
     bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_loop,
 };
-use capture_common::{ContainerSlot, OutputStream, Side, SlotState, Via};
+use capture_common::{ContainerSlot, OutputStream, RELAY_ALWAYS, RELAY_WHEN_NEEDED, Side, SlotState, Via};
 
 use crate::files::{File, Inode};
 use crate::maps::{CGROUPS, GLOBALS, RELAYED, RELAYS, SCRATCH, SLOTS, config, offset};
@@ -293,8 +293,13 @@ fn mark(pipe: u64) -> Option<u64> {
     Some(upper | u64::from(first))
 }
 
-/// Whether streams are captured at the relay from their start.
+/// Whether a new stream is captured at the relay from its start.
 #[inline(always)]
-pub fn from_the_start() -> bool {
-    config!(relay_side) != 0
+pub fn from_the_start(is_terminal: bool) -> bool {
+    match config!(relay) {
+        RELAY_ALWAYS => true,
+        // There is no pipe to count in, so a terminal could not be switched later.
+        RELAY_WHEN_NEEDED => is_terminal,
+        _ => false,
+    }
 }

@@ -9,7 +9,9 @@ use aya::maps::{HashMap, Map, MapData, RingBuf, Stack};
 use aya::programs::{BtfTracePoint, Program, ProgramError, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
-use capture_common::{CONTAINER_ID_LEN, Config, OutputStream, Side, SlotState};
+use capture_common::{
+    CONTAINER_ID_LEN, Config, OutputStream, RELAY_ALWAYS, RELAY_NEVER, RELAY_WHEN_NEEDED, Side, SlotState,
+};
 
 use super::shared::{ConfigGlobal, SlotTable, set_container_id};
 use super::{KernelError, offsets, preflight};
@@ -91,7 +93,11 @@ impl KernelConfig {
             // Half: a container that floods the ring leaves as much for all the others, and one write of a quarter of
             // the ring is whole even while the one before it is still being read.
             ring_share: u64::from(self.ring_size) / 2,
-            relay_side: u64::from(self.side == CaptureSide::Relay),
+            relay: match (self.attach, self.side) {
+                (AttachMode::Syscalls, _) => RELAY_NEVER,
+                (_, CaptureSide::Write) => RELAY_WHEN_NEEDED,
+                (_, CaptureSide::Relay) => RELAY_ALWAYS,
+            },
             offsets: offsets::resolve()?,
         };
         let cpus = aya::util::nr_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or(1);

@@ -27,6 +27,7 @@ pub fn resolve() -> Result<Offsets, KernelError> {
     Ok(Offsets {
         task_files: member("task_struct", "files")?,
         task_real_parent: member("task_struct", "real_parent")?,
+        task_comm: member("task_struct", "comm")?,
         task_tgid: member("task_struct", "tgid")?,
         task_status: member("task_struct", "thread_info.status")?,
         files_fdt: member("files_struct", "fdt")?,

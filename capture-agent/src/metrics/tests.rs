@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::*;
+use crate::session::ledger::KernelTotals;
 
 const DOCUMENTED: &str = include_str!("../../../docs/metrics.md");
 
@@ -27,7 +29,19 @@ fn encoded(containers: Vec<ContainerTotals>) -> String {
         missed_runs: 4,
     });
     for container in containers {
-        ledger.set(container);
+        let account = ledger.open(&container.id, 0);
+        ledger.rename(&container.id, &container.name);
+        let kernel = container.streams.map(|stream| KernelTotals {
+            written: stream.written,
+            submitted: stream.submitted,
+            lost: stream.lost,
+        });
+        ledger.update(&container.id, 0, kernel);
+        for (account, stream) in account.streams.iter().zip(container.streams) {
+            account.lines.store(stream.lines, Relaxed);
+            account.delivered.store(stream.delivered, Relaxed);
+            account.dropped.store(stream.dropped, Relaxed);
+        }
     }
     Metrics::new(Arc::new(ledger), Arc::default()).unwrap().encode().unwrap()
 }

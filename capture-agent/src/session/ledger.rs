@@ -1,12 +1,16 @@
 //! The accounts of every container, for metrics and reconciliation.
 //!
-//! The reader thread writes totals here now and then (not per record); a scrape reads them.
+//! The reader thread writes what the kernel side has counted here now and then (not per record), sinks count in the
+//! accounts; a scrape reads both.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use capture_common::{LOST_REASONS, Stream};
+
+use crate::pipeline::record::Account;
 
 /// How long the totals of a container that is gone are kept.
 pub const GRACE: Duration = Duration::from_mins(5);
@@ -66,6 +70,27 @@ pub struct AgentTotals {
     pub missed_runs: u64,
 }
 
+/// What the kernel side has counted of one stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelTotals {
+    /// See [`StreamTotals::written`].
+    pub written: u64,
+    /// See [`StreamTotals::submitted`].
+    pub submitted: u64,
+    /// See [`StreamTotals::lost`].
+    pub lost: [u64; LOST_REASONS],
+}
+
+impl KernelTotals {
+    fn add_to(self, total: &mut StreamTotals) {
+        total.written += self.written;
+        total.submitted += self.submitted;
+        for (sum, lost) in total.lost.iter_mut().zip(self.lost) {
+            *sum += lost;
+        }
+    }
+}
+
 /// Shared by the reader thread, which writes it, and the metrics, which read it.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -75,18 +100,63 @@ pub struct Ledger {
 #[derive(Debug, Default)]
 struct Inner {
     agent: AgentTotals,
-    containers: HashMap<Arc<str>, ContainerTotals>,
+    containers: HashMap<Arc<str>, Entry>,
+}
+
+/// One container, over all its sessions: it may restart, and the next session may begin before the sinks have taken the
+/// last record of the one before.
+#[derive(Debug)]
+struct Entry {
+    name: Arc<str>,
+    account: Arc<Account>,
+    /// Sums of the sessions that have ended.
+    past: [StreamTotals; 2],
+    /// The sessions that go on, by their slots.
+    current: Vec<(u32, [KernelTotals; 2])>,
+    ended: Option<Instant>,
 }
 
 impl Ledger {
-    /// Replaces the totals of one container.
-    pub fn set(&self, totals: ContainerTotals) {
-        self.lock().containers.insert(Arc::clone(&totals.id), totals);
+    /// Opens a session of a container on a slot; its deliveries are to be counted in the account.
+    pub fn open(&self, id: &Arc<str>, slot: u32) -> Arc<Account> {
+        let mut inner = self.lock();
+        let entry = inner.containers.entry(Arc::clone(id)).or_insert_with(|| Entry {
+            name: "".into(),
+            account: Arc::default(),
+            past: Default::default(),
+            current: Vec::new(),
+            ended: None,
+        });
+        entry.ended = None;
+        entry.current.push((slot, Default::default()));
+        Arc::clone(&entry.account)
     }
 
-    /// Totals of one container, if it is known here.
-    pub fn get(&self, id: &str) -> Option<ContainerTotals> {
-        self.lock().containers.get(id).cloned()
+    /// Replaces what is known of a session that goes on.
+    pub fn update(&self, id: &str, slot: u32, kernel: [KernelTotals; 2]) {
+        if let Some(entry) = self.lock().containers.get_mut(id) {
+            for (_, current) in entry.current.iter_mut().filter(|(of, _)| *of == slot) {
+                *current = kernel;
+            }
+        }
+    }
+
+    /// Ends a session with what the kernel side has counted at last.
+    pub fn close(&self, id: &str, slot: u32, kernel: [KernelTotals; 2], now: Instant) {
+        if let Some(entry) = self.lock().containers.get_mut(id) {
+            entry.current.retain(|(of, _)| *of != slot);
+            for (past, kernel) in entry.past.iter_mut().zip(kernel) {
+                kernel.add_to(past);
+            }
+            entry.ended = entry.current.is_empty().then_some(now);
+        }
+    }
+
+    /// Sets a container's name.
+    pub fn rename(&self, id: &str, name: &str) {
+        if let Some(entry) = self.lock().containers.get_mut(id) {
+            entry.name = name.into();
+        }
     }
 
     /// Replaces the agent's own totals.
@@ -98,17 +168,64 @@ impl Ledger {
     pub fn expire(&self, now: Instant) {
         self.lock()
             .containers
-            .retain(|_, totals| totals.ended.is_none_or(|ended| now.saturating_duration_since(ended) < GRACE));
+            .retain(|_, entry| entry.ended.is_none_or(|ended| now.saturating_duration_since(ended) < GRACE));
     }
 
     /// A copy of everything, for one scrape.
     #[must_use]
     pub fn snapshot(&self) -> (AgentTotals, Vec<ContainerTotals>) {
         let inner = self.lock();
-        (inner.agent, inner.containers.values().cloned().collect())
+        (inner.agent, inner.containers.iter().map(|(id, entry)| entry.totals(Arc::clone(id))).collect())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn totals(&self, id: Arc<str>) -> ContainerTotals {
+        let mut streams = self.past;
+        for (stream, total) in streams.iter_mut().enumerate() {
+            for (_, current) in &self.current {
+                current[stream].add_to(total);
+            }
+            let account = &self.account.streams[stream];
+            total.lines = account.lines.load(Relaxed);
+            total.delivered = account.delivered.load(Relaxed);
+            total.dropped = account.dropped.load(Relaxed);
+        }
+        ContainerTotals { id, name: Arc::clone(&self.name), streams, ended: self.ended }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kernel(written: u64) -> [KernelTotals; 2] {
+        [KernelTotals { written, submitted: written - 1, lost: [1, 0, 0, 0] }, KernelTotals::default()]
+    }
+
+    #[test]
+    fn totals_go_on_over_the_sessions_of_a_container() {
+        let (ledger, id, now) = (Ledger::default(), Arc::from("a"), Instant::now());
+        let account = ledger.open(&id, 1);
+        ledger.update(&id, 1, kernel(10));
+        // Restarted before the sinks have taken the last line.
+        let again = ledger.open(&id, 2);
+        ledger.close(&id, 1, kernel(12), now);
+        account.streams[0].delivered.fetch_add(11, Relaxed);
+        ledger.update(&id, 2, kernel(5));
+        again.streams[0].delivered.fetch_add(4, Relaxed);
+        let (_, containers) = ledger.snapshot();
+        let total = containers[0].streams[0];
+        assert_eq!((total.written, total.submitted, total.lost[0], total.delivered), (17, 15, 2, 15));
+        assert_eq!(containers[0].ended, None);
+        ledger.close(&id, 2, kernel(5), now);
+        ledger.expire(now + GRACE / 2);
+        assert_eq!(ledger.snapshot().1[0].streams[0].written, 17);
+        ledger.expire(now + GRACE);
+        assert!(ledger.snapshot().1.is_empty());
     }
 }

@@ -17,7 +17,7 @@ use crate::containers::directory::{Directory, Lookup};
 use crate::kernel::{self, WallClock};
 use crate::pipeline::record::{Account, Content, Origin, Record};
 use framing::{Framer, Line};
-use ledger::{ContainerTotals, StreamTotals};
+use ledger::{KernelTotals, Ledger};
 use order::{Chunk, Order, Step};
 
 /// How long records wait for the name of their container.
@@ -36,9 +36,6 @@ struct Session {
     /// Records that wait for the name; `None` once it is known, or was waited for in vain.
     held: Option<Held>,
     streams: [StreamSession; 2],
-    /// Totals of earlier sessions of the same container.
-    before: [StreamTotals; 2],
-    ended: Option<Instant>,
 }
 
 struct Held {
@@ -60,15 +57,12 @@ struct StreamSession {
 }
 
 impl Session {
-    fn open(slot: &ContainerSlot, max_line: usize, before: [StreamTotals; 2], now: Instant) -> Self {
-        let id: Arc<str> = kernel::container_id(slot).into();
+    fn open(slot: &ContainerSlot, id: Arc<str>, account: Arc<Account>, max_line: usize, now: Instant) -> Self {
         Self {
             generation: slot.generation.load(Relaxed) as u32,
-            origin: Arc::new(Origin::new(id, None, Arc::new(Account::default()))),
+            origin: Arc::new(Origin::new(id, None, account)),
             held: Some(Held { since: now, bytes: 0, records: Vec::new() }),
             streams: [StreamSession::new(max_line), StreamSession::new(max_line)],
-            before,
-            ended: None,
         }
     }
 
@@ -160,7 +154,6 @@ impl Session {
             }
         }
         self.flush(clock, out);
-        self.ended = Some(now);
     }
 
     /// Gives out what has no newline yet.
@@ -175,11 +168,19 @@ impl Session {
     }
 
     /// Joins what the engine said since; gives out what was held for it, at the latest after the deadline.
-    fn attach_metadata(&mut self, directory: &Directory, now: Instant, give_up: bool, out: &mut Vec<Record>) {
+    fn attach_metadata(
+        &mut self,
+        directory: &Directory,
+        ledger: &Ledger,
+        now: Instant,
+        give_up: bool,
+        out: &mut Vec<Record>,
+    ) {
         let answer = directory.lookup(self.id());
         if let Lookup::Known(metadata) = &answer
             && self.origin.metadata.as_ref() != Some(metadata)
         {
+            ledger.rename(self.id(), &metadata.name);
             self.origin = Arc::new(Origin::new(
                 Arc::clone(self.id()),
                 Some(Arc::clone(metadata)),
@@ -195,30 +196,6 @@ impl Session {
         if let Some(held) = self.held.take_if(done) {
             out.extend(held.records.into_iter().map(|record| Record { origin: Arc::clone(&self.origin), ..record }));
         }
-    }
-
-    /// Totals for the ledger: earlier sessions and this one.
-    fn totals(&self, slot: Option<&ContainerSlot>) -> ContainerTotals {
-        let mut streams = self.before;
-        for stream in Stream::ALL {
-            let total = &mut streams[stream as usize];
-            let account = &self.origin.account.streams[stream as usize];
-            total.lines += account.lines.load(Relaxed);
-            total.delivered += account.delivered.load(Relaxed);
-            total.dropped += account.dropped.load(Relaxed);
-            if let Some(slot) = slot {
-                let counters = &slot.streams[stream as usize];
-                total.submitted += counters.submitted.load(Relaxed);
-                let lost = lost(counters);
-                for (sum, lost) in total.lost.iter_mut().zip(lost) {
-                    *sum += lost;
-                }
-                // Read last, so that a scrape never shows less written than submitted.
-                total.written += counters.written.load(Relaxed);
-            }
-        }
-        let name = self.origin.metadata.as_ref().map_or_else(|| "".into(), |metadata| metadata.name.as_str().into());
-        ContainerTotals { id: Arc::clone(self.id()), name, streams, ended: self.ended }
     }
 }
 
@@ -259,6 +236,16 @@ impl Settled {
         let lost: u64 = counters.lost.iter().map(|lost| lost.load(SeqCst)).sum();
         (submitted + lost == written && counters.written.load(SeqCst) == written).then_some(Self { written, submitted })
     }
+}
+
+/// What the kernel side has counted for a slot.
+fn kernel_totals(slot: &ContainerSlot) -> [KernelTotals; 2] {
+    std::array::from_fn(|stream| {
+        let counters = &slot.streams[stream];
+        let (submitted, lost) = (counters.submitted.load(Relaxed), lost(counters));
+        // Read last, so that a scrape never shows less written than submitted.
+        KernelTotals { written: counters.written.load(Relaxed), submitted, lost }
+    })
 }
 
 fn lost(counters: &OutputStream) -> [u64; capture_common::LOST_REASONS] {

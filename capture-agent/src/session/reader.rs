@@ -10,9 +10,9 @@ use bytes::BytesMut;
 use capture_common::{ContainerSlot, RecordHeader, RecordKind, SlotState, Via};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-use super::Session;
 use super::ledger::{AgentTotals, Ledger};
 use super::order::Chunk;
+use super::{Session, kernel_totals};
 use crate::containers::directory::Directory;
 use crate::kernel::{self, Kernel, SlotTable, WallClock, decode};
 use crate::pipeline::record::Record;
@@ -226,17 +226,13 @@ impl Reader {
         let session = self.sessions.get_mut(index as usize).and_then(Option::take);
         if let Some(mut session) = session {
             session.finish(slot, self.clock, now, &mut self.batch);
-            session.attach_metadata(&self.config.directory, now, false, &mut self.batch);
-            // The slot is about to be used again: its counters move into the session.
-            let totals = session.totals(Some(slot));
-            for (before, total) in session.before.iter_mut().zip(totals.streams) {
-                before.written = total.written;
-                before.submitted = total.submitted;
-                before.lost = total.lost;
-            }
-            self.config.ledger.set(totals);
+            let ReaderConfig { directory, ledger, .. } = &self.config;
+            session.attach_metadata(directory, ledger, now, false, &mut self.batch);
+            ledger.close(session.id(), index, kernel_totals(slot), now);
             tracing::debug!(container_id = %session.id(), "session closed");
-            self.closing.push(session);
+            if session.is_waiting_for_name() {
+                self.closing.push(session);
+            }
         }
         if let Err(error) = self.config.kernel.lock().unwrap_or_else(PoisonError::into_inner).release(index) {
             tracing::error!(%error, "slot not released");
@@ -249,6 +245,7 @@ impl Reader {
         let version = self.config.directory.version();
         let names_changed = version != self.directory_version;
         self.directory_version = version;
+        let ReaderConfig { directory, ledger, .. } = &self.config;
         for (index, session) in self.sessions.iter_mut().enumerate() {
             let (Some(session), Some(slot)) = (session, self.table.get(index as u32)) else { continue };
             session.settle(slot, self.clock, now, &mut self.batch);
@@ -256,12 +253,13 @@ impl Reader {
                 session.flush(self.clock, &mut self.batch);
             }
             if names_changed || session.is_waiting_for_name() || last {
-                session.attach_metadata(&self.config.directory, now, last, &mut self.batch);
+                session.attach_metadata(directory, ledger, now, last, &mut self.batch);
             }
         }
         for session in &mut self.closing {
-            session.attach_metadata(&self.config.directory, now, last, &mut self.batch);
+            session.attach_metadata(directory, ledger, now, last, &mut self.batch);
         }
+        self.closing.retain(Session::is_waiting_for_name);
         if now >= self.next_ledger {
             self.next_ledger = now + LEDGER_INTERVAL;
             self.clock = WallClock::now();
@@ -270,9 +268,6 @@ impl Reader {
                 self.missed_runs = self.config.kernel.lock().unwrap_or_else(PoisonError::into_inner).missed_runs();
             }
             self.write_ledger();
-            // What a closed session's sink still holds is counted in the next rounds.
-            let queue = &self.config.queue;
-            self.closing.retain(|session| session.is_waiting_for_name() || queue.is_busy());
             self.config.ledger.expire(now);
         }
     }
@@ -330,12 +325,9 @@ impl Reader {
     fn write_ledger(&self) {
         let mut active = 0;
         for (index, session) in self.sessions.iter().enumerate() {
-            let Some(session) = session else { continue };
+            let (Some(session), Some(slot)) = (session, self.table.get(index as u32)) else { continue };
             active += 1;
-            self.config.ledger.set(session.totals(self.table.get(index as u32)));
-        }
-        for session in &self.closing {
-            self.config.ledger.set(session.totals(None));
+            self.config.ledger.update(session.id(), index as u32, kernel_totals(slot));
         }
         let globals = self.table.globals();
         self.config.ledger.set_agent(AgentTotals {
@@ -379,8 +371,9 @@ fn open<'a>(
         if !config.wants(slot) {
             return None;
         }
-        let before = config.ledger.get(&kernel::container_id(slot)).map(|totals| totals.streams).unwrap_or_default();
-        let session = Session::open(slot, config.max_line, before, now);
+        let id = Arc::from(kernel::container_id(slot));
+        let account = config.ledger.open(&id, index as u32);
+        let session = Session::open(slot, id, account, config.max_line, now);
         tracing::debug!(container_id = %session.id(), "session opened");
         // Asks the engine at once, so that the answer is there when the first line is.
         config.directory.lookup(session.id());

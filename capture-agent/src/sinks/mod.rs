@@ -93,13 +93,6 @@ impl Queue {
         self.shared.filled.notify_one();
     }
 
-    /// Whether the sink has not finished with everything that it was given.
-    #[must_use]
-    pub fn is_busy(&self) -> bool {
-        let state = self.shared.lock();
-        state.writing || !state.batches.is_empty()
-    }
-
     /// Waits until the sink has finished, at most for [`GRACE`]; says what it could not take.
     pub fn finish(&mut self) {
         let deadline = Instant::now() + GRACE;
