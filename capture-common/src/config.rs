@@ -21,6 +21,8 @@ pub struct Offsets {
     pub task_tgid: u32,
     /// `task_struct.thread_info.status`
     pub task_status: u32,
+    /// `files_struct.count`
+    pub files_count: u32,
     /// `files_struct.fdt`
     pub files_fdt: u32,
     /// `fdtable.max_fds`

@@ -178,6 +178,8 @@ pub struct GlobalCounters {
     pub lifecycle_dropped: AtomicU64,
     /// Streams that are captured at the relay now; while there are none, reads cost nothing.
     pub relay_streams: AtomicU64,
+    /// Outputs that were replaced under a thread's hands; until the first, calls cost nothing more.
+    pub replaced: AtomicU64,
     /// Zero.
-    pub reserved: [AtomicU64; 5],
+    pub reserved: [AtomicU64; 4],
 }

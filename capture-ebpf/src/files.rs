@@ -17,6 +17,16 @@ const PTY_SLAVE_MAJORS: core::ops::RangeInclusive<u32> = 136..=143;
 /// `MKDEV(TTYAUX_MAJOR, 2)`: the master side of every pseudo-terminal.
 const PTY_MASTER: u32 = (5 << 20) | 2;
 
+/// Whether other threads (or processes) use the descriptors of `task` too.
+#[inline(always)]
+pub fn are_shared(task: *const c_void) -> bool {
+    // SAFETY: the verifier types `task`, and each step from it, by BTF.
+    unsafe {
+        let files: *const c_void = member(task, offset!(task_files));
+        member::<i32>(files, offset!(files_count)) > 1
+    }
+}
+
 /// An open file of the kernel; not yet read.
 #[derive(Clone, Copy)]
 pub struct File(*const c_void);

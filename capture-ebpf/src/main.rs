@@ -9,6 +9,7 @@ mod lifecycle;
 mod maps;
 mod output;
 mod relay;
+mod replaced;
 mod syscalls;
 mod verifier;
 
@@ -42,7 +43,7 @@ fn try_raw_sys_exit(registers: Registers, returned: i64) -> Option<()> {
     output::wrote(task, registers, returned as u64, syscalls::write_call(number, abi)?, abi)
 }
 
-/// Attach mode `raw`: the entry of every system call, for those that move bytes past `write`.
+/// Attach mode `raw`: the entry of every system call, for those that move bytes past `write` or replace descriptors.
 #[btf_tracepoint(function = "sys_enter")]
 pub fn raw_sys_enter(ctx: BtfTracePointContext) -> i32 {
     try_raw_sys_enter(Registers(ctx.arg(0)), ctx.arg::<u64>(1) as u32);
@@ -51,6 +52,16 @@ pub fn raw_sys_enter(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn try_raw_sys_enter(registers: Registers, number: u32) -> Option<()> {
+    if syscalls::may_write(number) {
+        let abi = syscalls::abi(current_task(), number);
+        syscalls::write_call(number, abi)?;
+        return replaced::entered(registers, abi);
+    }
+    if syscalls::may_replace(number) {
+        let task = current_task();
+        let abi = syscalls::abi(task, number);
+        return replaced::replacing(task, registers, syscalls::replaced_argument(number, abi)?, abi);
+    }
     if !syscalls::may_bypass(number) {
         return None;
     }

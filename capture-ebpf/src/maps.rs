@@ -36,6 +36,15 @@ pub static RELAYS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(2 * DEFAU
 #[map]
 pub static RELAYED: HashMap<u64, u32> = HashMap::with_max_entries(2 * DEFAULT_CAPACITY, 0);
 
+/// Process and descriptor → slot × 2 + stream, for an output that was replaced or closed while a thread may have been
+/// writing to it.
+#[map]
+pub static REPLACED: LruHashMap<u64, u32> = LruHashMap::with_max_entries(DEFAULT_CAPACITY, 0);
+
+/// Threads whose write call entered when its descriptor had been replaced.
+#[map]
+pub static ENTERED_LATER: LruHashMap<u32, u32> = LruHashMap::with_max_entries(DEFAULT_CAPACITY, 0);
+
 /// Counters that belong to no container.
 #[map]
 pub static GLOBALS: Array<GlobalCounters> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -72,6 +81,7 @@ static CONFIG: Config = Config {
         task_comm: 0,
         task_tgid: 0,
         task_status: 0,
+        files_count: 0,
         files_fdt: 0,
         fdtable_max_fds: 0,
         fdtable_fd: 0,

@@ -13,6 +13,7 @@ use capture_common::{
 use crate::account;
 use crate::files::{File, Inode};
 use crate::maps::{CGROUPS, Draft, RECORDS, SCRATCH, SLOTS, Scratch, config};
+use crate::replaced;
 use crate::syscalls::{Abi, Call, Registers};
 use crate::verifier::{at_most, fetch_add, get, probe_user};
 
@@ -30,7 +31,20 @@ pub fn wrote(task: *const c_void, registers: Registers, accepted: u64, call: Cal
         return None;
     }
     let [fd, buffer, count] = registers.arguments(abi);
-    let stream = stream_of(slot, File::of_fd(task, fd as u32)?.inode()?)?;
+    let found = match File::of_fd(task, fd as u32) {
+        Some(file) => file.inode().and_then(|inode| stream_of(slot, inode)),
+        None => None,
+    };
+    let stream = match found {
+        Some(stream) => stream,
+        None => {
+            let before = replaced::stream_before(fd as u32)?;
+            if before / 2 != index {
+                return None;
+            }
+            (before % 2) as u8
+        }
+    };
     if get(&stream_at(slot, stream).side) != Side::Write as u64 {
         return None;
     }

@@ -162,3 +162,28 @@ pub fn bypass_call(number: u32, abi: Abi) -> Option<Bypass> {
         },
     }
 }
+
+/// Whether a number can be one of the calls that replace or close a descriptor, in any ABI.
+#[inline(always)]
+pub fn may_replace(number: u32) -> bool {
+    matches!(number & !X32, 3 | 33 | 292 | 6 | 63 | 330)
+}
+
+/// Which argument of a call is the descriptor that it replaces or closes.
+#[inline(always)]
+pub fn replaced_argument(number: u32, abi: Abi) -> Option<usize> {
+    const CLOSE: usize = 0;
+    const DUP: usize = 1;
+    match abi {
+        Abi::Native | Abi::X32 => match number & !X32 {
+            3 => Some(CLOSE),
+            33 | 292 => Some(DUP),
+            _ => None,
+        },
+        Abi::Compat => match number {
+            6 => Some(CLOSE),
+            63 | 330 => Some(DUP),
+            _ => None,
+        },
+    }
+}

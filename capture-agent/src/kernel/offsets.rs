@@ -30,6 +30,7 @@ pub fn resolve() -> Result<Offsets, KernelError> {
         task_comm: member("task_struct", "comm")?,
         task_tgid: member("task_struct", "tgid")?,
         task_status: member("task_struct", "thread_info.status")?,
+        files_count: member("files_struct", "count")?,
         files_fdt: member("files_struct", "fdt")?,
         fdtable_max_fds: member("fdtable", "max_fds")?,
         fdtable_fd: member("fdtable", "fd")?,

@@ -1,0 +1,74 @@
+//! Descriptors that change under a thread's hands.
+//!
+//! A write call is looked at when it returns, and its descriptor is looked up then. Where another thread has put
+//! something else under that number, or closed it, while the call was under way, the file that it wrote to is no longer
+//! to be found. So such a change is noted when it *enters*, if descriptors are shared and the number was an output; and a
+//! call that had entered before is told from a later one by the later one's own entry.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid};
+use capture_common::SlotState;
+
+use crate::files::{self, File};
+use crate::maps::{CGROUPS, ENTERED_LATER, GLOBALS, REPLACED, SLOTS};
+use crate::output::stream_of;
+use crate::syscalls::{Abi, Registers};
+use crate::verifier::{fetch_add, get};
+
+/// A call that replaces or closes the descriptor that is its argument `position` has entered.
+#[inline(always)]
+pub fn replacing(task: *const c_void, registers: Registers, position: usize, abi: Abi) -> Option<()> {
+    if !files::are_shared(task) {
+        return None;
+    }
+    // SAFETY: a plain helper; the map's values are numbers that are never written again.
+    let index = unsafe { *CGROUPS.get(bpf_get_current_cgroup_id())? };
+    let slot = SLOTS.get(index)?;
+    if get(&slot.state) != SlotState::Open as u64 {
+        return None;
+    }
+    let descriptor = registers.arguments(abi)[position] as u32;
+    let stream = stream_of(slot, File::of_fd(task, descriptor)?.inode()?)?;
+    REPLACED.insert(key(descriptor), index * 2 + u32::from(stream), 0).ok()?;
+    fetch_add(&GLOBALS.get(0)?.replaced, 1);
+    Some(())
+}
+
+/// A write call has entered: if its descriptor was replaced before, it has nothing to do with the output.
+#[inline(always)]
+pub fn entered(registers: Registers, abi: Abi) -> Option<()> {
+    if get(&GLOBALS.get(0)?.replaced) == 0 {
+        return None;
+    }
+    let descriptor = registers.arguments(abi)[0] as u32;
+    // SAFETY: a plain helper; the map's values are numbers that are never written again.
+    let entry = unsafe { *REPLACED.get(key(descriptor))? };
+    ENTERED_LATER.insert(thread(), entry, 0).ok()
+}
+
+/// The stream that a write call of `descriptor` went to, which returns now and had entered before the descriptor was
+/// replaced; as slot × 2 + stream.
+#[inline(always)]
+pub fn stream_before(descriptor: u32) -> Option<u32> {
+    if get(&GLOBALS.get(0)?.replaced) == 0 {
+        return None;
+    }
+    if ENTERED_LATER.remove(thread()).is_ok() {
+        return None;
+    }
+    // SAFETY: the map's values are numbers that are never written again.
+    unsafe { REPLACED.get(key(descriptor)).copied() }
+}
+
+#[inline(always)]
+fn key(descriptor: u32) -> u64 {
+    // SAFETY: a plain helper.
+    (unsafe { bpf_get_current_pid_tgid() } & !0xffff_ffff) | u64::from(descriptor)
+}
+
+#[inline(always)]
+fn thread() -> u32 {
+    // SAFETY: a plain helper.
+    unsafe { bpf_get_current_pid_tgid() as u32 }
+}
