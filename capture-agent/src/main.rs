@@ -10,9 +10,13 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
-            // Help and version are no errors; everything else is, with the same status as all others.
-            return ExitCode::from(u8::from(error.use_stderr()));
+            if !error.use_stderr() {
+                // Help and version.
+                let _ = error.print();
+                return ExitCode::SUCCESS;
+            }
+            eprintln!("capture-agent: {}", one_sentence(&error.to_string()));
+            return ExitCode::FAILURE;
         }
     };
     tracing_subscriber::fmt()
@@ -28,4 +32,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What is wrong with the arguments, and what to do, in one line.
+fn one_sentence(message: &str) -> String {
+    let lines = message.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let lines: Vec<_> = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
+    let text = lines.join(" ");
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    format!("{text}; see `capture-agent --help`")
 }

@@ -1,7 +1,8 @@
-//! Developer commands of capture-agent: `cargo xtask setup`, `build`, `run`, `test`.
+//! Developer commands of capture-agent: `cargo xtask setup`, `build`, `run`, `test`, `fidelity`.
 
 mod build;
 mod demo;
+mod fidelity;
 mod install;
 mod run;
 mod setup;
@@ -31,6 +32,8 @@ enum Command {
     Build(build::Options),
     /// Build and run the agent; without an engine it starts one with a demo container for as long as it runs
     Run(run::Options),
+    /// Compare what the agent captures with Docker's own log, byte for byte, over a corpus of writers
+    Fidelity(fidelity::Options),
     /// Run the unit tests, then the integration tests against the kernel and a container engine
     Test(test::Options),
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Command::Setup(options) => setup::command(&options),
         Command::Build(options) => build::command(&options).map(|()| ExitCode::SUCCESS),
         Command::Run(options) => run::command(&options),
+        Command::Fidelity(options) => fidelity::command(&options),
         Command::Test(options) => test::command(&options),
     };
     outcome.unwrap_or_else(|error| report(&error))

@@ -32,7 +32,7 @@ pub struct ExecArgs {
     name: Option<String>,
 
     /// The command and its arguments.
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(required = true, last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
@@ -42,7 +42,7 @@ pub struct EnterArgs {
     #[arg(long)]
     cgroup: PathBuf,
 
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(required = true, last = true)]
     command: Vec<OsString>,
 }
 

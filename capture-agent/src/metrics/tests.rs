@@ -21,7 +21,7 @@ fn container(id: &str, name: &str) -> ContainerTotals {
 fn encoded(containers: Vec<ContainerTotals>) -> String {
     let ledger = Ledger::default();
     ledger.set_agent(AgentTotals {
-        active_sessions: 2,
+        active_sessions: 0,
         capacity: 8,
         refused: 3,
         ring_size: 33_554_432,
@@ -57,7 +57,7 @@ fn assert_line(text: &str, expected: &str) {
 
 #[test]
 fn totals_of_the_agent_stand_as_they_are() {
-    let text = encoded(Vec::new());
+    let text = encoded(vec![container("a", "x"), container("b", "y")]);
     assert_line(&text, "log_capturer_active_streams 2");
     assert_line(&text, "log_capturer_stream_pool_utilization 0.25");
     assert_line(&text, "log_capturer_containers_refused_total 3");

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use capture_common::{LostReason, Stream};
+use capture_common::Stream;
 
 use crate::containers::directory::Metadata;
 
@@ -84,8 +84,8 @@ pub enum Content {
     Gap {
         /// How many.
         bytes: u64,
-        /// Why; `None` where several reasons met.
-        reason: Option<LostReason>,
+        /// Why: a value of the `reason` label of the metrics; `None` where several reasons met.
+        reason: Option<&'static str>,
     },
 }
 

@@ -159,7 +159,7 @@ impl Ledger {
         }
     }
 
-    /// Replaces the agent's own totals.
+    /// Replaces the agent's own totals; [`AgentTotals::active_sessions`] is counted by [`snapshot`](Self::snapshot).
     pub fn set_agent(&self, agent: AgentTotals) {
         self.lock().agent = agent;
     }
@@ -175,7 +175,10 @@ impl Ledger {
     #[must_use]
     pub fn snapshot(&self) -> (AgentTotals, Vec<ContainerTotals>) {
         let inner = self.lock();
-        (inner.agent, inner.containers.iter().map(|(id, entry)| entry.totals(Arc::clone(id))).collect())
+        // Counted here and not by the reader, so that it agrees with the containers of the same scrape.
+        let active_sessions = inner.containers.values().map(|entry| entry.current.len() as u64).sum();
+        let agent = AgentTotals { active_sessions, ..inner.agent };
+        (agent, inner.containers.iter().map(|(id, entry)| entry.totals(Arc::clone(id))).collect())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {

@@ -109,7 +109,7 @@ impl Session {
             };
             let Some(end) = end else { continue };
             let lost = lost(counters);
-            let reason = single_reason(&state.lost, &lost);
+            let reason = single_reason(&state.lost, &lost).map(LostReason::as_str);
             state.lost = lost;
             let timestamp = state.last_timestamp;
             let mut sink = Emit { origin: &self.origin, held: &mut self.held, stream, clock, out };
@@ -269,7 +269,7 @@ struct Emit<'a> {
 }
 
 impl Emit<'_> {
-    fn step(&mut self, framer: &mut Framer, step: Step, reason: Option<LostReason>) {
+    fn step(&mut self, framer: &mut Framer, step: Step, reason: Option<&'static str>) {
         match step {
             Step::Chunk(chunk) => framer.push(chunk.timestamp, &chunk.data, |line| self.line(line)),
             Step::Gap { bytes, timestamp } => {

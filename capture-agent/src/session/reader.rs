@@ -323,15 +323,13 @@ impl Reader {
     }
 
     fn write_ledger(&self) {
-        let mut active = 0;
         for (index, session) in self.sessions.iter().enumerate() {
             let (Some(session), Some(slot)) = (session, self.table.get(index as u32)) else { continue };
-            active += 1;
             self.config.ledger.update(session.id(), index as u32, kernel_totals(slot));
         }
         let globals = self.table.globals();
         self.config.ledger.set_agent(AgentTotals {
-            active_sessions: active,
+            active_sessions: 0,
             capacity: u64::from(self.table.capacity()),
             refused: globals.refused.load(Relaxed),
             ring_size: self.ring_size,

@@ -66,7 +66,7 @@ impl Encoder {
                 json_string(gap(record, DEFAULT_GAP_MARKER).trim_end(), out)?;
                 write!(out, ",\"lost_bytes\":{bytes}")?;
                 if let Some(reason) = reason {
-                    write!(out, ",\"lost_reason\":\"{}\"", reason.as_str())?;
+                    write!(out, ",\"lost_reason\":\"{reason}\"")?;
                 }
             }
         }
@@ -108,7 +108,7 @@ pub const DEFAULT_GAP_MARKER: &str = "[capture-agent: {bytes} bytes of output ar
 fn gap(record: &Record, marker: &str) -> String {
     match &record.content {
         Content::Gap { bytes, reason } => {
-            let reason = reason.map_or("several reasons", capture_common::LostReason::as_str);
+            let reason = reason.unwrap_or("several reasons");
             marker.replace("{bytes}", &bytes.to_string()).replace("{reason}", reason)
         }
         Content::Line { .. } => String::new(),
@@ -168,7 +168,7 @@ mod tests {
     use std::sync::Arc;
 
     use bytes::Bytes;
-    use capture_common::{LostReason, Stream};
+    use capture_common::Stream;
 
     use super::*;
     use crate::containers::directory::Metadata;
@@ -215,7 +215,7 @@ mod tests {
         let piece: serde_json::Value =
             serde_json::from_slice(&encode(Encoding::Json, &line(b"a", false, true))).unwrap();
         assert_eq!(piece["_partial"], true);
-        let gap = record(Content::Gap { bytes: 7, reason: Some(LostReason::RingFull) });
+        let gap = record(Content::Gap { bytes: 7, reason: Some("ring_full") });
         let gap: serde_json::Value = serde_json::from_slice(&encode(Encoding::Json, &gap)).unwrap();
         assert_eq!((&gap["lost_bytes"], &gap["lost_reason"]), (&7.into(), &"ring_full".into()));
     }
@@ -224,7 +224,7 @@ mod tests {
     fn raw_is_exact() {
         assert_eq!(encode(Encoding::Raw, &line(b"a\xff\0", true, false)), b"a\xff\0\n");
         assert_eq!(encode(Encoding::Raw, &line(b"a", false, false)), b"a");
-        let gap = record(Content::Gap { bytes: 7, reason: Some(LostReason::RingFull) });
+        let gap = record(Content::Gap { bytes: 7, reason: Some("ring_full") });
         assert!(encode(Encoding::Raw, &gap).ends_with(b"7 bytes of output are missing here: ring_full]\n"));
         let mut out = Vec::new();
         Encoder::new(Encoding::Raw, String::new(), false)

@@ -4,15 +4,17 @@ pub mod console;
 pub mod encode;
 pub mod file;
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use capture_common::Stream;
 use tokio_util::sync::CancellationToken;
 
-use crate::pipeline::record::{Content, Record};
+use crate::pipeline::record::{Content, Origin, Record};
 
 /// Bytes of records that may wait for a sink.
 const QUEUE_BYTES: u64 = 16 << 20;
@@ -20,6 +22,10 @@ const QUEUE_BYTES: u64 = 16 << 20;
 const RECORD_BYTES: u64 = 128;
 /// How long the reader waits for a full queue while the ring buffer has room for what comes meanwhile.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Value of the `reason` label, and of a gap's, for records that find a full queue.
+pub const QUEUE_FULL: &str = "queue_full";
+/// How often dropped records are spoken of.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// How long the sink may take for what is left when the agent ends.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -57,6 +63,16 @@ struct State {
     writing: bool,
     closed: bool,
     abandoned: bool,
+    /// What was dropped since the last batch that found room, by container and stream.
+    gaps: HashMap<(Arc<str>, Stream), Gap>,
+    last_warning: Option<Instant>,
+}
+
+/// Records that found no room.
+struct Gap {
+    origin: Arc<Origin>,
+    timestamp: i128,
+    bytes: u64,
 }
 
 impl Queue {
@@ -84,10 +100,10 @@ impl Queue {
         let (mut state, _) =
             self.shared.emptied.wait_timeout_while(state, patience, full).unwrap_or_else(PoisonError::into_inner);
         if full(&mut state) || state.abandoned {
-            drop(state);
-            count_dropped(&records);
+            state.drop_records(&records);
             return;
         }
+        let records = state.fill_gaps(records);
         state.bytes += bytes;
         state.batches.push_back((bytes, records));
         self.shared.filled.notify_one();
@@ -120,6 +136,41 @@ impl Queue {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+impl State {
+    /// Counts what finds no room, and remembers where it is missing.
+    fn drop_records(&mut self, records: &[Record]) {
+        count_dropped(records);
+        for record in records {
+            let key = (Arc::clone(&record.origin.container_id), record.stream);
+            let gap = self.gaps.entry(key).or_insert_with(|| Gap {
+                origin: Arc::clone(&record.origin),
+                timestamp: record.timestamp,
+                bytes: 0,
+            });
+            gap.bytes += record.stream_bytes();
+        }
+        let now = Instant::now();
+        if self.last_warning.is_none_or(|last| now.saturating_duration_since(last) > WARNING_INTERVAL) {
+            self.last_warning = Some(now);
+            tracing::warn!(records = records.len(), "the sink is too slow and its queue is full: records are dropped");
+        }
+    }
+
+    /// Puts a mark before the first records after a gap.
+    fn fill_gaps(&mut self, records: Vec<Record>) -> Vec<Record> {
+        if self.gaps.is_empty() {
+            return records;
+        }
+        let marks = self.gaps.drain().map(|((_, stream), gap)| Record {
+            origin: gap.origin,
+            stream,
+            timestamp: gap.timestamp,
+            content: Content::Gap { bytes: gap.bytes, reason: Some(QUEUE_FULL) },
+        });
+        marks.chain(records).collect()
     }
 }
 
