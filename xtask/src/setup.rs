@@ -1,15 +1,16 @@
 //! `cargo xtask setup`: what building, running and testing need, and how this machine gets it.
 
-use std::process::ExitCode;
+use std::path::Path;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
 use capture_tests::image;
 use clap::Args;
 
-use crate::Outcome;
 use crate::install::Installer;
 use crate::toolchain::{self, Compiler};
 use crate::workspace::find_program;
+use crate::{Outcome, step};
 
 /// Options of `cargo xtask setup`.
 #[derive(Args)]
@@ -82,7 +83,29 @@ const PARTS: &[Part] = &[
         find: || image::find_busybox().map(|path| path.display().to_string()),
         install: |installer| installer.apt(&["busybox-static"]),
     },
+    Part {
+        need: Need::Engine,
+        name: "tracefs",
+        why: "names the tracepoints of attach mode `syscalls`, which tests use",
+        find: find_tracefs,
+        install: |_| mount_tracefs(),
+    },
 ];
+
+const TRACEFS: &str = "/sys/kernel/tracing";
+
+fn find_tracefs() -> Option<String> {
+    // Listing the directory mounts it where debugfs does so on demand.
+    [TRACEFS, "/sys/kernel/debug/tracing"]
+        .into_iter()
+        .find(|path| Path::new(path).join("events/syscalls").is_dir())
+        .map(ToOwned::to_owned)
+}
+
+fn mount_tracefs() -> Result<()> {
+    let mut mount = Command::new("mount");
+    step::run("tracefs", "mount tracefs", mount.args(["-t", "tracefs", "tracefs", TRACEFS]))
+}
 
 /// Shows every part, installs the missing ones unless only asked to tell.
 pub fn command(options: &Options) -> Outcome {
