@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 /// What is wrong with the arguments, and what to do, in one line.
 fn one_sentence(message: &str) -> String {
     let lines = message.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-    let lines: Vec<_> = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
+    let lines: Vec<_> = lines.filter(|line| !line.is_empty() && !line.starts_with("tip:")).collect();
     let text = lines.join(" ");
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     format!("{text}; see `capture-agent --help`")

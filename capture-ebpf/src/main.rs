@@ -53,9 +53,10 @@ pub fn raw_sys_enter(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn try_raw_sys_enter(registers: Registers, number: u32) -> Option<()> {
     if syscalls::may_write(number) {
-        let abi = syscalls::abi(current_task(), number);
+        let task = current_task();
+        let abi = syscalls::abi(task, number);
         syscalls::write_call(number, abi)?;
-        return replaced::entered(registers, abi);
+        return replaced::entered(task, registers, abi);
     }
     if syscalls::may_replace(number) {
         let task = current_task();

@@ -35,15 +35,25 @@ pub fn replacing(task: *const c_void, registers: Registers, position: usize, abi
     Some(())
 }
 
-/// A write call has entered: if its descriptor was replaced before, it has nothing to do with the output.
+/// A write call has entered: if its descriptor was replaced before, it has nothing to do with the output, unless the
+/// output has been put back.
 #[inline(always)]
-pub fn entered(registers: Registers, abi: Abi) -> Option<()> {
+pub fn entered(task: *const c_void, registers: Registers, abi: Abi) -> Option<()> {
     if get(&GLOBALS.get(0)?.replaced) == 0 {
         return None;
     }
     let descriptor = registers.arguments(abi)[0] as u32;
     // SAFETY: a plain helper; the map's values are numbers that are never written again.
     let entry = unsafe { *REPLACED.get(key(descriptor))? };
+    let slot = SLOTS.get(entry / 2)?;
+    let is_output = match File::of_fd(task, descriptor) {
+        Some(file) => file.inode().and_then(|inode| stream_of(slot, inode)).is_some(),
+        None => false,
+    };
+    if is_output {
+        let _ = ENTERED_LATER.remove(thread());
+        return None;
+    }
     ENTERED_LATER.insert(thread(), entry, 0).ok()
 }
 
