@@ -111,6 +111,9 @@ impl Case {
             ("syscalls", Needs::OtherTable) => {
                 Some("tracepoints of single calls do not fire for the 32-bit call table")
             }
+            ("syscalls", Needs::Entry) => {
+                Some("a descriptor is looked up when the call returns; raw mode looks earlier")
+            }
             ("syscalls", Needs::Relay) => {
                 Some("calls that move bytes and the relay's reads are watched in raw mode only")
             }

@@ -21,6 +21,8 @@ use crate::poll::settled;
 
 /// How long the agent may take to bring out what a container that has ended wrote.
 const SETTLING: Duration = Duration::from_secs(6);
+/// The same, for a case that the attach mode is known not to be able to do.
+const SETTLING_WITHIN_LIMIT: Duration = Duration::from_secs(1);
 
 /// What a row shows.
 #[derive(Default)]
@@ -63,10 +65,12 @@ impl Outcome {
 /// Compares a container that has ended.
 pub(super) fn container(stage: &Stage, case: &Case, container: &Running) -> Result<Outcome> {
     let begun = Instant::now();
+    // What a mode cannot do does not come later either.
+    let settling = if case.limit(&stage.attach).is_some() { SETTLING_WITHIN_LIMIT } else { SETTLING };
     loop {
         // Read anew each time: the engine, too, may still be writing.
         let mut outcome = compare(stage, case, container, engine(container)?.as_ref())?;
-        if outcome.fault.is_none() || begun.elapsed() > SETTLING {
+        if outcome.fault.is_none() || begun.elapsed() > settling {
             outcome.old_way = old_way(stage, container)?;
             outcome.limit = case.limit(&stage.attach).filter(|_| outcome.fault.is_some());
             return Ok(outcome);

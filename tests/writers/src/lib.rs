@@ -28,6 +28,8 @@ pub enum Needs {
     Relay,
     /// Calls by a number of another system call table.
     OtherTable,
+    /// A look at calls when they enter, and not only when they return.
+    Entry,
 }
 
 /// Which order of the bytes of a stream is promised.

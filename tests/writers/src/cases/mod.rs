@@ -17,7 +17,7 @@ use std::io;
 
 use crate::{
     Case, Content, Job, Needs,
-    Needs::{Nothing, OtherTable, Relay},
+    Needs::{Entry, Nothing, OtherTable, Relay},
     Order,
     content::Random,
 };
@@ -67,7 +67,7 @@ pub static CASES: &[Case] = &[
     case("crossed", 60_000, 60_000, Nothing, descriptors::crossed),
     case("closed", 60_000, 0, Nothing, descriptors::closed),
     case("redirected", 60_000, 60_000, Nothing, descriptors::redirected),
-    case("replaced-in-flight", 8 * MIB, 0, Nothing, descriptors::replaced_in_flight),
+    case("replaced-in-flight", 8 * MIB, 0, Entry, descriptors::replaced_in_flight),
     case("inner-pipes", 60_000, 60_000, Nothing, descriptors::inner_pipes),
     case("passed-fd", 60_000, 0, Nothing, descriptors::passed),
     case("fork", 60_000, 60_000, Nothing, children::fork),
