@@ -28,15 +28,20 @@ fn encoded(containers: Vec<ContainerTotals>) -> String {
         ring_used: 640,
         missed_runs: 4,
     });
-    for container in containers {
-        let account = ledger.open(&container.id, 0);
+    let counted: Vec<_> = containers
+        .iter()
+        .map(|container| {
+            container.streams.map(|StreamTotals { written, submitted, lost, .. }| KernelTotals {
+                written,
+                submitted,
+                lost,
+            })
+        })
+        .collect();
+    ledger.read_kernel_with(move |slot| counted[slot as usize]);
+    for (slot, container) in (0..).zip(containers) {
+        let account = ledger.open(&container.id, slot);
         ledger.rename(&container.id, &container.name);
-        let kernel = container.streams.map(|stream| KernelTotals {
-            written: stream.written,
-            submitted: stream.submitted,
-            lost: stream.lost,
-        });
-        ledger.update(&container.id, 0, kernel);
         for (account, stream) in account.streams.iter().zip(container.streams) {
             account.lines.store(stream.lines, Relaxed);
             account.delivered.store(stream.delivered, Relaxed);

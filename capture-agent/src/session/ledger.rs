@@ -1,11 +1,10 @@
 //! The accounts of every container, for metrics and reconciliation.
 //!
-//! The reader thread writes what the kernel side has counted here now and then (not per record), sinks count in the
-//! accounts; a scrape reads both.
+//! Nothing is done for a record but what the kernel side and the sinks count anyway; a scrape reads both.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use capture_common::{LOST_REASONS, Stream};
@@ -92,10 +91,14 @@ impl KernelTotals {
 }
 
 /// Shared by the reader thread, which writes it, and the metrics, which read it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Ledger {
     inner: Mutex<Inner>,
+    /// What the kernel side has counted for a slot by now.
+    kernel: OnceLock<Box<KernelCounters>>,
 }
+
+type KernelCounters = dyn Fn(u32) -> [KernelTotals; 2] + Send + Sync;
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -111,12 +114,17 @@ struct Entry {
     account: Arc<Account>,
     /// Sums of the sessions that have ended.
     past: [StreamTotals; 2],
-    /// The sessions that go on, by their slots.
-    current: Vec<(u32, [KernelTotals; 2])>,
+    /// Slots of the sessions that go on.
+    current: Vec<u32>,
     ended: Option<Instant>,
 }
 
 impl Ledger {
+    /// Reads the counters of running sessions with `kernel`, by slot. For the reader, once it has the slot table.
+    pub fn read_kernel_with(&self, kernel: impl Fn(u32) -> [KernelTotals; 2] + Send + Sync + 'static) {
+        let _ = self.kernel.set(Box::new(kernel));
+    }
+
     /// Opens a session of a container on a slot; its deliveries are to be counted in the account.
     pub fn open(&self, id: &Arc<str>, slot: u32) -> Arc<Account> {
         let mut inner = self.lock();
@@ -128,23 +136,14 @@ impl Ledger {
             ended: None,
         });
         entry.ended = None;
-        entry.current.push((slot, Default::default()));
+        entry.current.push(slot);
         Arc::clone(&entry.account)
-    }
-
-    /// Replaces what is known of a session that goes on.
-    pub fn update(&self, id: &str, slot: u32, kernel: [KernelTotals; 2]) {
-        if let Some(entry) = self.lock().containers.get_mut(id) {
-            for (_, current) in entry.current.iter_mut().filter(|(of, _)| *of == slot) {
-                *current = kernel;
-            }
-        }
     }
 
     /// Ends a session with what the kernel side has counted at last.
     pub fn close(&self, id: &str, slot: u32, kernel: [KernelTotals; 2], now: Instant) {
         if let Some(entry) = self.lock().containers.get_mut(id) {
-            entry.current.retain(|(of, _)| *of != slot);
+            entry.current.retain(|of| *of != slot);
             for (past, kernel) in entry.past.iter_mut().zip(kernel) {
                 kernel.add_to(past);
             }
@@ -178,7 +177,14 @@ impl Ledger {
         // Counted here and not by the reader, so that it agrees with the containers of the same scrape.
         let active_sessions = inner.containers.values().map(|entry| entry.current.len() as u64).sum();
         let agent = AgentTotals { active_sessions, ..inner.agent };
-        (agent, inner.containers.iter().map(|(id, entry)| entry.totals(Arc::clone(id))).collect())
+        (
+            agent,
+            inner
+                .containers
+                .iter()
+                .map(|(id, entry)| entry.totals(Arc::clone(id), self.kernel.get().map(AsRef::as_ref)))
+                .collect(),
+        )
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -187,16 +193,18 @@ impl Ledger {
 }
 
 impl Entry {
-    fn totals(&self, id: Arc<str>) -> ContainerTotals {
+    fn totals(&self, id: Arc<str>, kernel: Option<&KernelCounters>) -> ContainerTotals {
         let mut streams = self.past;
+        let current: Vec<_> =
+            kernel.map(|read| self.current.iter().map(|slot| read(*slot)).collect()).unwrap_or_default();
         for (stream, total) in streams.iter_mut().enumerate() {
-            for (_, current) in &self.current {
-                current[stream].add_to(total);
-            }
             let account = &self.account.streams[stream];
             total.lines = account.lines.load(Relaxed);
             total.delivered = account.delivered.load(Relaxed);
             total.dropped = account.dropped.load(Relaxed);
+            for session in &current {
+                session[stream].add_to(total);
+            }
         }
         ContainerTotals { id, name: Arc::clone(&self.name), streams, ended: self.ended }
     }
@@ -213,13 +221,12 @@ mod tests {
     #[test]
     fn totals_go_on_over_the_sessions_of_a_container() {
         let (ledger, id, now) = (Ledger::default(), Arc::from("a"), Instant::now());
+        ledger.read_kernel_with(|_| kernel(5));
         let account = ledger.open(&id, 1);
-        ledger.update(&id, 1, kernel(10));
         // Restarted before the sinks have taken the last line.
         let again = ledger.open(&id, 2);
         ledger.close(&id, 1, kernel(12), now);
         account.streams[0].delivered.fetch_add(11, Relaxed);
-        ledger.update(&id, 2, kernel(5));
         again.streams[0].delivered.fetch_add(4, Relaxed);
         let (_, containers) = ledger.snapshot();
         let total = containers[0].streams[0];

@@ -99,6 +99,10 @@ impl ReaderConfig {
             let ring = kernel.take_records().ok_or_else(|| std::io::Error::other("the ring buffer has a reader"))?;
             (kernel.table(), ring, u64::from(kernel.ring_size()))
         };
+        self.ledger.read_kernel_with({
+            let table = Arc::clone(&table);
+            move |slot| table.get(slot).map(kernel_totals).unwrap_or_default()
+        });
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let stopper = StopReader(stop.try_clone()?);
         let reader = Reader {
@@ -323,10 +327,6 @@ impl Reader {
     }
 
     fn write_ledger(&self) {
-        for (index, session) in self.sessions.iter().enumerate() {
-            let (Some(session), Some(slot)) = (session, self.table.get(index as u32)) else { continue };
-            self.config.ledger.update(session.id(), index as u32, kernel_totals(slot));
-        }
         let globals = self.table.globals();
         self.config.ledger.set_agent(AgentTotals {
             active_sessions: 0,
