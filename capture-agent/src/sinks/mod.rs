@@ -109,7 +109,7 @@ impl Queue {
         self.shared.filled.notify_one();
     }
 
-    /// Waits until the sink has finished, at most for [`GRACE`]; says what it could not take.
+    /// Waits until the sink has finished, at most for a grace period; says what it could not take.
     pub fn finish(&mut self) {
         let deadline = Instant::now() + GRACE;
         let mut state = self.shared.lock();

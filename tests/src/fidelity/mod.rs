@@ -1,6 +1,6 @@
 //! Byte for byte what Docker's own log has: a corpus of writers in real containers, the agent beside them, a table.
 //!
-//! Each [`case`] names what runs and what must come out; [`run`] starts the agent once with a `file` sink in `raw`
+//! Each `case` names what runs and what must come out; [`run`] starts the agent once with a `file` sink in `raw`
 //! encoding, runs the cases one after the other and compares the agent's files with the engine's log on disk and with
 //! the bytes that the case must have written.
 
