@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod cli;
 pub mod containers;
+pub mod histogram;
 pub mod kernel;
 pub mod metrics;
 pub mod pipeline;

@@ -112,7 +112,7 @@ fn try_sys_exit(ctx: &TracePointContext, call: Call) -> Option<()> {
 #[btf_tracepoint(function = "cgroup_mkdir")]
 pub fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
     if let Err(id) = lifecycle::cgroup_made(ctx.arg(0)) {
-        warn!(&ctx, "no free slot for the container of cgroup {}: raise --max-containers", id);
+        warn!(&ctx, "no free slot for the container of cgroup {}: raise --sessions-max", id);
     }
     0
 }

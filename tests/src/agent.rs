@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Signal, kill_process};
+use tempfile::TempDir;
 
 use crate::poll::{DEADLINE, eventually};
 use crate::process::pid_of;
@@ -46,6 +47,7 @@ pub struct Agent {
     printed: Mutex<Printed>,
     complaints: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
+    _state: TempDir,
 }
 
 /// What the agent has printed, read.
@@ -83,7 +85,10 @@ impl Agent {
     /// When the agent is not built.
     pub fn spawn(arguments: &[&str]) -> Result<Self> {
         let address = free_address()?;
+        // An argument of the caller's goes before.
+        let state = tempfile::Builder::new().prefix("ct-state-").tempdir().context("no directory for the state")?;
         let mut child = command()?
+            .env("CAPTURE_AGENT_STATE_DIR", state.path())
             .arg("run")
             .args(["--listen", &address.to_string()])
             .args(arguments)
@@ -97,7 +102,7 @@ impl Agent {
         let unread = Arc::new(Mutex::new(Vec::new()));
         let complaints = Arc::new(Mutex::new(String::new()));
         let readers = vec![collect_lines(output, Arc::clone(&unread)), collect_text(errors, Arc::clone(&complaints))];
-        Ok(Self { child, address, unread, printed: Mutex::default(), complaints, readers })
+        Ok(Self { child, address, unread, printed: Mutex::default(), complaints, readers, _state: state })
     }
 
     /// Waits until `/healthz` says that it captures.

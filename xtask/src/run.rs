@@ -44,6 +44,10 @@ pub fn command(options: &Options) -> Outcome {
     let binary = build::agent(!options.debug)?;
 
     let mut agent = Command::new(binary);
+    // A trial leaves nothing outside the target directory, and does not meet an agent that is installed.
+    if std::env::var_os("CAPTURE_AGENT_STATE_DIR").is_none() {
+        agent.env("CAPTURE_AGENT_STATE_DIR", workspace::target_dir().join("xtask/state"));
+    }
     let is_run = options.agent.first().is_none_or(|word| word.to_string_lossy().starts_with('-'));
     let asks = options.agent.iter().any(|word| ["-h", "--help", "-V", "--version"].iter().any(|flag| word == flag));
     if is_run {

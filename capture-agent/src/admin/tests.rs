@@ -2,9 +2,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use super::*;
+use crate::session::ledger::Ledger;
 
 fn start() -> (AdminHandle, Arc<Readiness>) {
-    let metrics = Metrics::new(Arc::default(), Arc::default()).unwrap();
+    let metrics = metrics::tests::of(Ledger::new(Duration::from_secs(1)));
     let readiness = Arc::new(Readiness::default());
     let config = AdminConfig { listen: ([127, 0, 0, 1], 0).into() };
     let admin = config.build(Arc::new(metrics), Arc::clone(&readiness)).unwrap();
@@ -71,7 +72,7 @@ fn a_silent_client_holds_up_neither_others_nor_the_end() {
 #[test]
 fn a_port_that_is_taken_is_told_with_what_to_do() {
     let (admin, readiness) = start();
-    let metrics = Arc::new(Metrics::new(Arc::default(), Arc::default()).unwrap());
+    let metrics = Arc::new(metrics::tests::of(Ledger::new(Duration::from_secs(1))));
     let error = AdminConfig { listen: admin.local_addr() }.build(metrics, readiness).unwrap_err();
     let expected = format!(
         "cannot listen on {}: address already in use; stop the other process or choose another address with --listen",

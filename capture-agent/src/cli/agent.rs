@@ -1,23 +1,27 @@
 //! The agent as a whole: started in order, stopped in the reverse one.
 
 use std::io::{self, IsTerminal as _};
-use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::settings::CaptureArgs;
+use super::settings::{AdminArgs, CaptureArgs};
 use crate::admin::{AdminConfig, AdminHandle, Readiness};
 use crate::containers::cgroups::Hierarchy;
 use crate::containers::directory::Directory;
-use crate::containers::discovery;
+use crate::containers::discovery::{Discovery, Found};
 use crate::containers::docker::{DockerClient, DockerConfig};
-use crate::kernel::{self, AttachMode, CaptureSide, Kernel, KernelConfig};
-use crate::metrics::Metrics;
+use crate::kernel::{self, AttachMode, BpfStats, CaptureSide, Kernel, KernelConfig, SlotTable};
+use crate::metrics::{Metrics, Sources};
 use crate::session::ledger::Ledger;
+use crate::session::positions::Positions;
+use crate::session::state::{StateDir, StateWriter};
 use crate::session::{ReaderConfig, StopReader};
 use crate::sinks::console::Console;
 use crate::sinks::encode::Encoder;
@@ -27,6 +31,12 @@ use crate::sinks::{Queue, Sink};
 /// How often containers are looked for that the kernel side did not see being made.
 const RESCAN_INTERVAL: Duration = Duration::from_secs(30);
 
+/// The shortest time between two looks for containers that wait for a slot.
+const ADMISSION_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long accounts of a container are kept that nobody sees.
+const GRACE_WITHOUT_METRICS: Duration = Duration::from_secs(10);
+
 /// How often messages of the eBPF programs are passed on.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -35,8 +45,8 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 pub struct AgentSettings {
     /// How capture is done and where its records go.
     pub capture: CaptureArgs,
-    /// Where metrics are served; `None` for nowhere.
-    pub listen: Option<SocketAddr>,
+    /// What is kept and shown of its own operation; `None` for nothing.
+    pub admin: Option<AdminArgs>,
     /// The engine's socket.
     pub docker_host: String,
     /// The one container whose output is wanted; `None` for all.
@@ -52,6 +62,11 @@ pub struct Agent {
     admin: Option<AdminHandle>,
     readiness: Arc<Readiness>,
     hierarchy: Hierarchy,
+    discovery: Arc<Mutex<Discovery>>,
+    table: Arc<SlotTable>,
+    ledger: Arc<Ledger>,
+    admission: Arc<Notify>,
+    bpf_stats: Arc<BpfStats>,
     docker: Option<DockerClient>,
     /// Cancelled when standard output is closed by whoever read it.
     pub output_closed: CancellationToken,
@@ -75,39 +90,57 @@ impl AgentSettings {
         let (directory, wanted) = Directory::new();
         let docker = DockerConfig { endpoint: self.docker_host.clone(), ..DockerConfig::default() }
             .build(Arc::clone(&directory), wanted)?;
-        let ledger = Arc::new(Ledger::default());
-        let metrics = Arc::new(Metrics::new(Arc::clone(&ledger), docker.health())?);
+        let grace = self.admin.as_ref().map_or(GRACE_WITHOUT_METRICS, |admin| admin.metrics_grace.0);
+        let ledger = Arc::new(Ledger::new(grace));
+        let bpf_stats = Arc::<BpfStats>::default();
         let readiness = Arc::new(Readiness::default());
-        let admin = self
-            .listen
-            .map(|listen| AdminConfig { listen }.build(metrics, Arc::clone(&readiness)))
-            .transpose()?
-            .map(crate::admin::Admin::spawn)
-            .transpose()?;
+        let mut positions = Positions::default();
+        let mut admin = None;
+        if let Some(args) = &self.admin {
+            let sources = Sources {
+                ledger: Arc::clone(&ledger),
+                docker: docker.health(),
+                runtime: Handle::current(),
+                bpf: args.bpf_stats.then(|| Arc::clone(&bpf_stats)),
+            };
+            let server =
+                AdminConfig { listen: args.listen }.build(Arc::new(Metrics::new(sources)?), Arc::clone(&readiness))?;
+            positions = restore(args, &ledger)?;
+            admin = Some(server.spawn()?);
+        }
 
         let kernel =
-            KernelConfig { attach, side, ring_size: self.capture.ring_size.0, capacity: self.capture.max_containers }
+            KernelConfig { attach, side, ring_size: self.capture.ring_size.0, capacity: self.capture.sessions_max }
                 .build()?;
         let kernel = Arc::new(Mutex::new(kernel));
+        bpf_stats.read_from(Arc::clone(&kernel));
         let output_closed = CancellationToken::new();
+        let admission = Arc::<Notify>::default();
         let queue = Queue::start(sink(&self.capture), output_closed.clone()).context("no thread for the sink")?;
         let (reader, stop_reader) = ReaderConfig {
             kernel: Arc::clone(&kernel),
             directory: Arc::clone(&directory),
-            ledger,
+            ledger: Arc::clone(&ledger),
             queue,
             max_line: self.capture.max_line.0 as usize,
             only: self.only.clone(),
+            rotation_interval: self.capture.rotation_interval.0,
+            admission: Arc::clone(&admission),
         }
-        .build()
+        .build(positions)
         .context("the ring buffer cannot be read")?;
         let reader = thread::Builder::new()
             .name("reader".to_owned())
             .spawn(move || reader.run())
             .context("no thread for the reader")?;
 
-        let running = if self.only.is_none() { discovery::scan(&hierarchy, &kernel)? } else { 0 };
-        tracing::info!(?attach, containers = running, "capturing");
+        let mut discovery = Discovery::new(hierarchy.clone(), Arc::clone(&kernel));
+        let found = if self.only.is_none() { discovery.scan()? } else { Found::default() };
+        // Those that come later are counted by the kernel side.
+        let table = kernel.lock().unwrap_or_else(PoisonError::into_inner).table();
+        table.globals().refused.fetch_add(found.refused.len() as u64, Relaxed);
+        book(&found.refused, discovery.waiting(), &ledger);
+        tracing::info!(?attach, containers = found.registered, "capturing");
         readiness.set(true);
         Ok(Agent {
             kernel,
@@ -117,6 +150,11 @@ impl AgentSettings {
             admin,
             readiness,
             hierarchy,
+            discovery: Arc::new(Mutex::new(discovery)),
+            table,
+            ledger,
+            admission,
+            bpf_stats,
             docker: Some(docker),
             output_closed,
         })
@@ -145,6 +183,7 @@ impl Agent {
         let mut flush_log = tokio::time::interval(LOG_INTERVAL);
         let mut rescan = tokio::time::interval(RESCAN_INTERVAL);
         rescan.tick().await;
+        let mut seen_refused = self.refused();
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -153,23 +192,52 @@ impl Agent {
                     if let Some(log) = &mut log {
                         log.flush();
                     }
+                    self.bpf_stats.expire();
                 }
-                _ = rescan.tick() => {
-                    let (hierarchy, kernel) = (self.hierarchy.clone(), Arc::clone(&self.kernel));
-                    let scan = tokio::task::spawn_blocking(move || discovery::scan(&hierarchy, &kernel));
-                    match scan.await {
-                        Ok(Ok(0)) => {}
-                        Ok(Ok(containers)) => tracing::warn!(containers, "found containers that no hook had seen"),
-                        Ok(Err(error)) => tracing::error!(%error, "containers not registered"),
-                        Err(error) => tracing::error!(%error, "the search for containers failed"),
+                () = self.admission.notified() => {
+                    // A slot was freed, or a container found none. The first matters only while somebody waits.
+                    let refused = self.refused();
+                    if self.waiting() > 0 || refused != seen_refused {
+                        seen_refused = refused;
+                        self.rescan().await;
+                        // Where many come and go, one look serves them all.
+                        tokio::time::sleep(ADMISSION_PAUSE).await;
                     }
                 }
+                _ = rescan.tick() => self.rescan().await,
             }
         }
         shutdown.cancel();
         if let Some(docker) = docker {
             let _ = docker.await;
         }
+    }
+
+    /// Looks for containers that have no slot, away from the event loop: it reads many files.
+    async fn rescan(&self) {
+        let discovery = Arc::clone(&self.discovery);
+        let scan = tokio::task::spawn_blocking(move || {
+            let mut discovery = discovery.lock().unwrap_or_else(PoisonError::into_inner);
+            discovery.scan().map(|found| (found, discovery.waiting()))
+        });
+        match scan.await {
+            Ok(Ok((found, waiting))) => {
+                if found.registered > 0 {
+                    tracing::warn!(containers = found.registered, "found containers that no hook had seen");
+                }
+                book(&found.refused, waiting, &self.ledger);
+            }
+            Ok(Err(error)) => tracing::error!(%error, "containers not registered"),
+            Err(error) => tracing::error!(%error, "the search for containers failed"),
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.discovery.lock().unwrap_or_else(PoisonError::into_inner).waiting()
+    }
+
+    fn refused(&self) -> u64 {
+        self.table.globals().refused.load(Relaxed)
     }
 
     /// Drains what the ring buffer holds, waits for the sinks and detaches.
@@ -187,6 +255,29 @@ impl Agent {
         drop(self.kernel.lock().unwrap_or_else(PoisonError::into_inner));
         read
     }
+}
+
+/// Opens the state directory and says what an earlier agent left there.
+fn restore(args: &AdminArgs, ledger: &Arc<Ledger>) -> anyhow::Result<Positions> {
+    let (directory, saved) = StateDir::open(&args.state_dir, ledger)?;
+    if let Some(last) = saved.iter().map(|saved| saved.sealed_at).max() {
+        let away = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_nanos(last)).unwrap_or_default();
+        tracing::info!(
+            containers = saved.len(),
+            seconds_since_last_seal = away.as_secs(),
+            "going on where an earlier agent stopped; what was written in between was not captured",
+        );
+    }
+    let writer = StateWriter::start(directory, Arc::clone(ledger)).context("no thread for the state directory")?;
+    Ok(Positions::restore(writer, saved))
+}
+
+/// Books what a scan found in the ledger.
+fn book(refused: &[String], waiting: usize, ledger: &Ledger) {
+    for id in refused {
+        ledger.refuse(id, Instant::now());
+    }
+    ledger.set_waiting(waiting as u64);
 }
 
 fn sink(args: &CaptureArgs) -> Box<dyn Sink> {

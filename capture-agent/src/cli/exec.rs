@@ -64,7 +64,7 @@ pub fn exec(args: ExecArgs) -> anyhow::Result<u8> {
         let id = CommandCgroup::random_id().context("no random numbers")?;
         let agent = AgentSettings {
             capture: args.capture,
-            listen: None,
+            admin: None,
             docker_host: "unix:///var/run/docker.sock".to_owned(),
             only: Some(id.clone()),
         }

@@ -2,12 +2,14 @@
 
 mod agent;
 mod exec;
+mod period;
 mod run;
 mod settings;
 
 use clap::{Parser, Subcommand};
 
 pub use agent::{Agent, AgentSettings};
+pub use period::{Period, PeriodError};
 
 /// Takes container output where it crosses into the kernel.
 #[derive(Debug, Parser)]

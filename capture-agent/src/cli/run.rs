@@ -1,5 +1,7 @@
 //! `capture-agent run`.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,19 +38,17 @@ pub struct RunArgs {
 pub fn run(args: RunArgs) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
-        .max_blocking_threads(2)
+        .max_blocking_threads(1)
+        // The one thread stays, so that the number of threads does.
+        .thread_keep_alive(Duration::from_hours(24 * 365))
         .enable_all()
         .build()
         .context("the asynchronous runtime cannot be started")?;
     let agent = runtime.block_on(async {
         let shutdown = shutdown_on_signals()?;
-        let mut agent = AgentSettings {
-            capture: args.capture,
-            listen: Some(args.admin.listen),
-            docker_host: args.docker_host,
-            only: None,
-        }
-        .build()?;
+        let mut agent =
+            AgentSettings { capture: args.capture, admin: Some(args.admin), docker_host: args.docker_host, only: None }
+                .build()?;
         let demo = args.demo.then(|| demonstrate(&agent, &shutdown));
         agent.run(shutdown).await;
         if let Some(demo) = demo {

@@ -1,10 +1,13 @@
 //! Arguments that `run` and `exec` share.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Args;
 
+use super::Period;
 use crate::kernel::{AttachMode, CaptureSide};
 use crate::sinks::encode::{DEFAULT_GAP_MARKER, Encoding};
 use crate::sinks::file::PathTemplate;
@@ -24,10 +27,15 @@ pub struct CaptureArgs {
     #[arg(long, value_name = "SIZE", default_value = "32MiB", env = "CAPTURE_AGENT_RING_SIZE")]
     pub ring_size: RingSize,
 
-    /// Containers that are captured at once; more are refused, and counted.
-    #[arg(long, value_name = "COUNT", default_value_t = 4096, env = "CAPTURE_AGENT_MAX_CONTAINERS",
+    /// Containers that are captured at once; more are refused, counted, and taken in when a place is free.
+    #[arg(long, value_name = "COUNT", default_value_t = 4096, env = "CAPTURE_AGENT_SESSIONS_MAX",
           value_parser = clap::value_parser!(u32).range(1..=65536))]
-    pub max_containers: u32,
+    pub sessions_max: u32,
+
+    /// How often a container's session is sealed, reconciled and saved, and the next one begun: 1s to 1h.
+    #[arg(long, value_name = "PERIOD", default_value = "30s", env = "CAPTURE_AGENT_ROTATION_INTERVAL",
+          value_parser = Period::between(Duration::from_secs(1), Duration::from_hours(1)))]
+    pub rotation_interval: Period,
 
     /// Longest line; longer ones are given out in pieces.
     #[arg(long, value_name = "SIZE", default_value = "1MiB", env = "CAPTURE_AGENT_MAX_LINE")]
@@ -50,12 +58,25 @@ pub struct CaptureArgs {
     pub file_encoding: Encoding,
 }
 
-/// Where the agent serves its metrics.
-#[derive(Clone, Copy, Debug, Args)]
+/// What the agent keeps and shows of its own operation.
+#[derive(Clone, Debug, Args)]
 pub struct AdminArgs {
     /// Address of the metrics endpoint.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8001", env = "CAPTURE_AGENT_LISTEN")]
     pub listen: SocketAddr,
+
+    /// How long the series of a container that is gone stay: 1s to 24h.
+    #[arg(long, value_name = "PERIOD", default_value = "5m", env = "CAPTURE_AGENT_METRICS_GRACE",
+          value_parser = Period::between(Duration::from_secs(1), Duration::from_hours(24)))]
+    pub metrics_grace: Period,
+
+    /// Count runs and time of the eBPF programs while they are scraped; that costs each run two readings of the clock.
+    #[arg(long, env = "CAPTURE_AGENT_BPF_STATS")]
+    pub bpf_stats: bool,
+
+    /// Where positions and counters of sessions are kept; belongs to one agent.
+    #[arg(long, value_name = "DIRECTORY", default_value = "/var/lib/capture-agent", env = "CAPTURE_AGENT_STATE_DIR")]
+    pub state_dir: PathBuf,
 }
 
 /// A number of bytes: `4096`, `64KiB`, `32MiB`, `1GiB`.

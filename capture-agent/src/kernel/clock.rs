@@ -33,6 +33,11 @@ impl WallClock {
 }
 
 /// `CLOCK_MONOTONIC` in nanoseconds, to compare with a record's `timestamp`.
+#[must_use]
+pub fn monotonic() -> u64 {
+    u64::try_from(nanoseconds(ClockId::Monotonic)).unwrap_or_default()
+}
+
 fn nanoseconds(clock: ClockId) -> i128 {
     let time = clock_gettime(clock);
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)

@@ -7,9 +7,13 @@ mod load;
 mod offsets;
 mod preflight;
 mod shared;
+mod slots;
+mod stats;
 
-pub use clock::WallClock;
+pub use clock::{WallClock, monotonic};
 pub use error::KernelError;
-pub use load::{AttachMode, CaptureSide, Kernel, KernelConfig, Streams, is_relayed};
+pub use load::{AttachMode, CaptureSide, Kernel, KernelConfig};
 pub use preflight::{check, tracefs};
-pub use shared::{Record, SlotTable, container_id, decode};
+pub use shared::{Record, RingUse, SlotTable, container_id, decode};
+pub use slots::{Registration, Streams, is_relayed};
+pub use stats::{BpfStats, ProgramStats};

@@ -2,9 +2,12 @@
 //!
 //! The only unsafe code of the agent.
 
-use std::os::fd::RawFd;
-use std::sync::atomic::Ordering::Relaxed;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
+use aya::maps::{MapData, RingBuf};
 use capture_common::{CONTAINER_ID_LEN, Config, ContainerSlot, GlobalCounters, RecordHeader, RecordKind, Stream};
 use memmap2::{MmapOptions, MmapRaw};
 
@@ -55,6 +58,42 @@ impl SlotTable {
         // SAFETY: as above, for one structure.
         unsafe { &*self.globals.as_ptr().cast::<GlobalCounters>() }
     }
+}
+
+/// Where the kernel and the reader stand in the ring buffer: the two pages before its data (`bpf_ringbuf_area_alloc` in
+/// `kernel/bpf/ringbuf.c`).
+#[derive(Debug)]
+pub struct RingUse {
+    consumer: MmapRaw,
+    producer: MmapRaw,
+}
+
+impl RingUse {
+    /// Maps the positions of a ring buffer.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said.
+    pub fn map(ring: &RingBuf<MapData>) -> io::Result<Self> {
+        let (ring, page) = (ring.as_fd().as_raw_fd(), rustix::param::page_size());
+        let map = |index: usize| MmapOptions::new().offset((index * page) as u64).len(page).map_raw_read_only(ring);
+        Ok(Self { consumer: map(0)?, producer: map(1)? })
+    }
+
+    /// Bytes that wait to be read, with the records' heads.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        // The reader's own position moves only up to the kernel's, so this order never gives a negative number.
+        let consumed = position(&self.consumer);
+        position(&self.producer).saturating_sub(consumed)
+    }
+}
+
+/// The position at the start of a page: an `unsigned long`.
+#[expect(clippy::cast_ptr_alignment, reason = "a mapping starts at a page")]
+fn position(page: &MmapRaw) -> u64 {
+    // SAFETY: the mapping is page-aligned, readable and longer than a word; it is only loaded, atomically.
+    unsafe { &*page.as_ptr().cast::<AtomicU64>() }.load(Acquire)
 }
 
 /// The id in a slot, as text.

@@ -1,8 +1,11 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use capture_common::{LostReason, Stream};
 
 use super::*;
-use crate::session::ledger::KernelTotals;
+use crate::session::ledger::{AgentTotals, ContainerTotals, KernelTotals, SessionError, StreamTotals};
 
 const DOCUMENTED: &str = include_str!("../../../docs/metrics.md");
 
@@ -15,19 +18,44 @@ fn container(id: &str, name: &str) -> ContainerTotals {
         delivered: base + 8,
         dropped: base + 9,
     };
-    ContainerTotals { id: id.into(), name: name.into(), streams: [stream(100), stream(200)], ended: None }
+    ContainerTotals {
+        id: id.into(),
+        name: name.into(),
+        streams: [stream(100), stream(200)],
+        rotations: 2,
+        errors: [1, 1, 1, 1],
+        ended: None,
+    }
+}
+
+/// Metrics of a ledger, and of an agent that has just begun.
+pub(crate) fn of(ledger: Ledger) -> Metrics {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let sources = Sources {
+        ledger: Arc::new(ledger),
+        docker: Arc::default(),
+        runtime: runtime.handle().clone(),
+        bpf: Some(Arc::default()),
+    };
+    Metrics::new(sources).unwrap()
 }
 
 fn encoded(containers: Vec<ContainerTotals>) -> String {
-    let ledger = Ledger::default();
+    let ledger = Ledger::new(Duration::from_mins(5));
     ledger.set_agent(AgentTotals {
         active_sessions: 0,
         capacity: 8,
         refused: 3,
         ring_size: 33_554_432,
         ring_used: 640,
+        ring_high_water: 4096,
         missed_runs: 4,
+        ..AgentTotals::default()
     });
+    ledger.set_waiting(5);
+    ledger.ages.observe(Duration::from_secs(30));
+    ledger.latencies.observe(Duration::from_micros(300));
+    ledger.state_errors.store(6, Relaxed);
     let counted: Vec<_> = containers
         .iter()
         .map(|container| {
@@ -47,8 +75,16 @@ fn encoded(containers: Vec<ContainerTotals>) -> String {
             account.delivered.store(stream.delivered, Relaxed);
             account.dropped.store(stream.dropped, Relaxed);
         }
+        for _ in 0..container.rotations {
+            ledger.rotated(&container.id);
+        }
+        for error in SessionError::ALL {
+            for _ in 0..container.errors[error as usize] {
+                ledger.failed(&container.id, error);
+            }
+        }
     }
-    Metrics::new(Arc::new(ledger), Arc::default()).unwrap().encode().unwrap()
+    of(ledger).encode().unwrap()
 }
 
 fn families(text: &str) -> BTreeSet<&str> {
@@ -68,6 +104,15 @@ fn totals_of_the_agent_stand_as_they_are() {
     assert_line(&text, "log_capturer_containers_refused_total 3");
     assert_line(&text, "log_capturer_ring_size_bytes 33554432");
     assert_line(&text, "log_capturer_ring_used_bytes 640");
+    assert_line(&text, "log_capturer_ring_high_water_bytes 4096");
+    assert_line(&text, "log_capturer_containers_waiting 5");
+    assert_line(&text, "log_capturer_tasks 0");
+    assert_line(&text, "log_capturer_reconcile_failures_total 2");
+    assert_line(&text, "log_capturer_state_errors_total 6");
+    assert_line(&text, "log_capturer_stream_age_seconds_bucket{le=\"15\"} 0");
+    assert_line(&text, "log_capturer_stream_age_seconds_bucket{le=\"30\"} 1");
+    assert_line(&text, "log_capturer_capture_latency_seconds_bucket{le=\"0.0005\"} 1");
+    assert_line(&text, "log_capturer_capture_latency_seconds_sum 0.0003");
     assert_line(&text, "log_capturer_bpf_missed_runs_total 4");
     assert_line(&text, "# TYPE log_capturer_containers_refused_total counter");
 }
@@ -83,6 +128,13 @@ fn totals_of_a_container_are_apart_by_stream_and_reason() {
     for (reason, bytes) in LostReason::ALL.into_iter().zip(203..) {
         let reason = reason.as_str();
         assert_line(&text, &format!("log_capturer_lost_bytes_total{{{stderr},reason=\"{reason}\"}} {bytes}"));
+    }
+    assert_line(&text, &format!("log_capturer_lines_total{{{stderr}}} 207"));
+    let rotations = r#"log_capturer_stream_rotations_total{container_id="ab",container_name="web"} 2"#;
+    assert_line(&text, rotations);
+    for error in SessionError::ALL.map(SessionError::as_str) {
+        let labels = format!("error_type=\"{error}\",container_id=\"ab\"");
+        assert_line(&text, &format!("log_capturer_stream_errors_total{{{labels}}} 1"));
     }
     let source = r#"source_type="docker",source_id="ab",pipeline="default""#;
     assert_line(&text, &format!("log_capturer_logs_processed_total{{{source}}} 314"));
@@ -131,6 +183,10 @@ fn the_page_lists_exactly_what_a_scrape_has() {
     let text = encoded(vec![container("ab", "web")]);
     let listed: BTreeSet<_> =
         DOCUMENTED.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    // Those of the programs need programs: the tests with a kernel see them.
+    let (of_programs, listed): (BTreeSet<_>, BTreeSet<_>) =
+        listed.into_iter().partition(|name| name.starts_with("log_capturer_bpf_program_"));
+    assert_eq!(of_programs.len(), 2);
     assert_eq!(listed, families(&text));
     for name in listed {
         let row = DOCUMENTED.lines().find(|line| line.starts_with(&format!("| `{name}`"))).unwrap_or_default();

@@ -62,6 +62,8 @@ pub struct Record {
     pub stream: Stream,
     /// Time of the write that began the line, in nanoseconds since the Unix epoch.
     pub timestamp: i128,
+    /// `CLOCK_MONOTONIC` of the write that completed the record, in ns: where its latency begins.
+    pub completed: u64,
     /// What it says.
     pub content: Content,
 }

@@ -50,6 +50,12 @@ impl Framer {
         }
     }
 
+    /// Bytes that wait for their newline.
+    #[must_use]
+    pub fn pending(&self) -> u64 {
+        self.pending.len() as u64
+    }
+
     /// Gives out what has no newline: at the end of the stream, or (`cut`) before a gap.
     pub fn flush(&mut self, cut: bool) -> Option<Line> {
         (!self.pending.is_empty()).then(|| self.take(false, cut))

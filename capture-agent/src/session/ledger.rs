@@ -3,16 +3,54 @@
 //! Nothing is done for a record but what the kernel side and the sinks count anyway; a scrape reads both.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use capture_common::{LOST_REASONS, Stream};
 
+use crate::histogram::Histogram;
 use crate::pipeline::record::Account;
 
-/// How long the totals of a container that is gone are kept.
-pub const GRACE: Duration = Duration::from_mins(5);
+/// Containers that are gone and whose totals are kept at most; beyond, the one that has been gone longest gives way.
+/// With the capacity of the slot table it bounds the number of series.
+pub const MAX_GONE: usize = 1024;
+
+/// Bounds of the histogram of session ages, in seconds: rotation intervals that people use, and a second beyond each.
+const AGE_BOUNDS: [f64; 12] = [1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 31.0, 60.0, 61.0, 300.0, 600.0, 3600.0];
+/// Bounds of the histogram of latencies, in seconds.
+const LATENCY_BOUNDS: [f64; 14] =
+    [50e-6, 100e-6, 250e-6, 500e-6, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
+
+/// What can go wrong with a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionError {
+    /// The kernel side's counters and the agent's differ.
+    Reconcile,
+    /// Bytes were declared missing although the kernel side had not settled.
+    Hole,
+    /// Records went out without the container's name, because the engine did not tell it in time.
+    Metadata,
+    /// No slot was free.
+    Refused,
+}
+
+impl SessionError {
+    /// All kinds, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Reconcile, Self::Hole, Self::Metadata, Self::Refused];
+
+    /// Value of the `error_type` label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reconcile => "reconcile",
+            Self::Hole => "hole",
+            Self::Metadata => "metadata",
+            Self::Refused => "refused",
+        }
+    }
+}
 
 /// Totals of one stream since the agent (or the container, if later) started. Bytes include newlines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +78,10 @@ pub struct ContainerTotals {
     pub name: Arc<str>,
     /// By [`Stream`].
     pub streams: [StreamTotals; 2],
+    /// Sessions that were sealed on their interval and reconciled.
+    pub rotations: u64,
+    /// By [`SessionError`].
+    pub errors: [u64; SessionError::ALL.len()],
     /// When the container ended, if it has.
     pub ended: Option<Instant>,
 }
@@ -61,10 +103,14 @@ pub struct AgentTotals {
     pub capacity: u64,
     /// Containers that found no free slot.
     pub refused: u64,
+    /// Running containers that wait for one.
+    pub waiting: u64,
     /// Size of the ring buffer in bytes.
     pub ring_size: u64,
     /// Bytes of it that wait to be read.
     pub ring_used: u64,
+    /// The most that ever waited when the reader looked.
+    pub ring_high_water: u64,
     /// Runs of the programs that the kernel skipped (`recursion_misses` of `bpf_prog_info`); each may hide one call.
     pub missed_runs: u64,
 }
@@ -81,6 +127,28 @@ pub struct KernelTotals {
 }
 
 impl KernelTotals {
+    /// Bytes that were lost, for whatever reason.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost.iter().sum()
+    }
+
+    /// Whether no call was in flight when it was read.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.submitted + self.lost() == self.written
+    }
+
+    /// What was counted after `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            written: self.written.saturating_sub(earlier.written),
+            submitted: self.submitted.saturating_sub(earlier.submitted),
+            lost: std::array::from_fn(|reason| self.lost[reason].saturating_sub(earlier.lost[reason])),
+        }
+    }
+
     fn add_to(self, total: &mut StreamTotals) {
         total.written += self.written;
         total.submitted += self.submitted;
@@ -91,9 +159,16 @@ impl KernelTotals {
 }
 
 /// Shared by the reader thread, which writes it, and the metrics, which read it.
-#[derive(Default)]
 pub struct Ledger {
     inner: Mutex<Inner>,
+    grace: Duration,
+    /// Ages of sessions when they were sealed.
+    pub ages: Histogram<{ AGE_BOUNDS.len() }>,
+    /// From the write in the kernel to the hand-over to the sink.
+    pub latencies: Histogram<{ LATENCY_BOUNDS.len() }>,
+    reconcile_failures: AtomicU64,
+    /// State files that could not be written or read.
+    pub state_errors: AtomicU64,
     /// What the kernel side has counted for a slot by now.
     kernel: OnceLock<Box<KernelCounters>>,
 }
@@ -103,6 +178,7 @@ type KernelCounters = dyn Fn(u32) -> [KernelTotals; 2] + Send + Sync;
 #[derive(Debug, Default)]
 struct Inner {
     agent: AgentTotals,
+    waiting: u64,
     containers: HashMap<Arc<str>, Entry>,
 }
 
@@ -116,10 +192,38 @@ struct Entry {
     past: [StreamTotals; 2],
     /// Slots of the sessions that go on.
     current: Vec<u32>,
+    rotations: u64,
+    errors: [u64; SessionError::ALL.len()],
     ended: Option<Instant>,
 }
 
 impl Ledger {
+    /// An empty ledger that keeps the totals of a container for `grace` after its end.
+    #[must_use]
+    pub fn new(grace: Duration) -> Self {
+        Self {
+            inner: Mutex::default(),
+            grace,
+            ages: Histogram::new(&AGE_BOUNDS),
+            latencies: Histogram::new(&LATENCY_BOUNDS),
+            reconcile_failures: AtomicU64::new(0),
+            state_errors: AtomicU64::new(0),
+            kernel: OnceLock::new(),
+        }
+    }
+
+    /// How long the totals of a container that is gone are kept.
+    #[must_use]
+    pub fn grace(&self) -> Duration {
+        self.grace
+    }
+
+    /// Whether there are totals of a container.
+    #[must_use]
+    pub fn knows(&self, id: &str) -> bool {
+        self.lock().containers.contains_key(id)
+    }
+
     /// Reads the counters of running sessions with `kernel`, by slot. For the reader, once it has the slot table.
     pub fn read_kernel_with(&self, kernel: impl Fn(u32) -> [KernelTotals; 2] + Send + Sync + 'static) {
         let _ = self.kernel.set(Box::new(kernel));
@@ -128,13 +232,7 @@ impl Ledger {
     /// Opens a session of a container on a slot; its deliveries are to be counted in the account.
     pub fn open(&self, id: &Arc<str>, slot: u32) -> Arc<Account> {
         let mut inner = self.lock();
-        let entry = inner.containers.entry(Arc::clone(id)).or_insert_with(|| Entry {
-            name: "".into(),
-            account: Arc::default(),
-            past: Default::default(),
-            current: Vec::new(),
-            ended: None,
-        });
+        let entry = inner.containers.entry(Arc::clone(id)).or_default();
         entry.ended = None;
         entry.current.push(slot);
         Arc::clone(&entry.account)
@@ -158,16 +256,67 @@ impl Ledger {
         }
     }
 
-    /// Replaces the agent's own totals; [`AgentTotals::active_sessions`] is counted by [`snapshot`](Self::snapshot).
+    /// Replaces the agent's own totals; what a [`snapshot`](Self::snapshot) counts itself is left out.
     pub fn set_agent(&self, agent: AgentTotals) {
         self.lock().agent = agent;
     }
 
-    /// Drops containers that ended more than [`GRACE`] before `now`.
-    pub fn expire(&self, now: Instant) {
-        self.lock()
+    /// Counts a session that was sealed on its interval.
+    pub fn rotated(&self, id: &str) {
+        if let Some(entry) = self.lock().containers.get_mut(id) {
+            entry.rotations += 1;
+        }
+    }
+
+    /// Counts what went wrong with a container's session.
+    pub fn failed(&self, id: &str, error: SessionError) {
+        if let Some(entry) = self.lock().containers.get_mut(id) {
+            entry.errors[error as usize] += 1;
+        }
+        if error == SessionError::Reconcile {
+            self.reconcile_failures.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Sessions that did not reconcile, of all containers that there ever were.
+    #[must_use]
+    pub fn reconcile_failures(&self) -> u64 {
+        self.reconcile_failures.load(Relaxed)
+    }
+
+    /// Counts a container that is not captured, because no slot is free.
+    pub fn refuse(&self, id: &str, now: Instant) {
+        let mut inner = self.lock();
+        let entry = inner.containers.entry(id.into()).or_default();
+        entry.errors[SessionError::Refused as usize] += 1;
+        if entry.current.is_empty() {
+            entry.ended = Some(now);
+        }
+    }
+
+    /// Sets how many running containers wait for a slot.
+    pub fn set_waiting(&self, waiting: u64) {
+        self.lock().waiting = waiting;
+    }
+
+    /// Drops containers that ended longer than the grace before `now`, and gives their ids.
+    pub fn expire(&self, now: Instant) -> Vec<Arc<str>> {
+        let mut inner = self.lock();
+        let mut gone: Vec<_> = inner
             .containers
-            .retain(|_, entry| entry.ended.is_none_or(|ended| now.saturating_duration_since(ended) < GRACE));
+            .iter()
+            .filter_map(|(id, entry)| Some((now.saturating_duration_since(entry.ended?), Arc::clone(id))))
+            .collect();
+        gone.sort_unstable_by(|a, b| b.cmp(a));
+        let surplus = gone.len().saturating_sub(MAX_GONE);
+        let mut expired = Vec::new();
+        for (index, (age, id)) in gone.into_iter().enumerate() {
+            if index < surplus || age >= self.grace {
+                inner.containers.remove(&id);
+                expired.push(id);
+            }
+        }
+        expired
     }
 
     /// A copy of everything, for one scrape.
@@ -176,7 +325,7 @@ impl Ledger {
         let inner = self.lock();
         // Counted here and not by the reader, so that it agrees with the containers of the same scrape.
         let active_sessions = inner.containers.values().map(|entry| entry.current.len() as u64).sum();
-        let agent = AgentTotals { active_sessions, ..inner.agent };
+        let agent = AgentTotals { active_sessions, waiting: inner.waiting, ..inner.agent };
         (
             agent,
             inner
@@ -189,6 +338,20 @@ impl Ledger {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Entry {
+    fn default() -> Self {
+        Self {
+            name: "".into(),
+            account: Arc::default(),
+            past: Default::default(),
+            current: Vec::new(),
+            rotations: 0,
+            errors: Default::default(),
+            ended: None,
+        }
     }
 }
 
@@ -206,7 +369,14 @@ impl Entry {
                 session[stream].add_to(total);
             }
         }
-        ContainerTotals { id, name: Arc::clone(&self.name), streams, ended: self.ended }
+        ContainerTotals {
+            id,
+            name: Arc::clone(&self.name),
+            streams,
+            rotations: self.rotations,
+            errors: self.errors,
+            ended: self.ended,
+        }
     }
 }
 
@@ -214,13 +384,15 @@ impl Entry {
 mod tests {
     use super::*;
 
+    const GRACE: Duration = Duration::from_mins(5);
+
     fn kernel(written: u64) -> [KernelTotals; 2] {
         [KernelTotals { written, submitted: written - 1, lost: [1, 0, 0, 0] }, KernelTotals::default()]
     }
 
     #[test]
     fn totals_go_on_over_the_sessions_of_a_container() {
-        let (ledger, id, now) = (Ledger::default(), Arc::from("a"), Instant::now());
+        let (ledger, id, now) = (Ledger::new(GRACE), Arc::from("a"), Instant::now());
         ledger.read_kernel_with(|_| kernel(5));
         let account = ledger.open(&id, 1);
         // Restarted before the sinks have taken the last line.
@@ -233,9 +405,33 @@ mod tests {
         assert_eq!((total.written, total.submitted, total.lost[0], total.delivered), (17, 15, 2, 15));
         assert_eq!(containers[0].ended, None);
         ledger.close(&id, 2, kernel(5), now);
-        ledger.expire(now + GRACE / 2);
+        assert!(ledger.expire(now + GRACE / 2).is_empty());
         assert_eq!(ledger.snapshot().1[0].streams[0].written, 17);
-        ledger.expire(now + GRACE);
+        assert_eq!(ledger.expire(now + GRACE), [id]);
         assert!(ledger.snapshot().1.is_empty());
+    }
+
+    #[test]
+    fn containers_that_are_gone_are_kept_up_to_a_number() {
+        let (ledger, start) = (Ledger::new(GRACE), Instant::now());
+        ledger.open(&Arc::from("running"), 7);
+        for number in 0..MAX_GONE as u64 + 3 {
+            let id = Arc::from(format!("{number}"));
+            ledger.open(&id, 1);
+            ledger.close(&id, 1, kernel(5), start + Duration::from_millis(number));
+        }
+        let mut expired = ledger.expire(start + Duration::from_secs(9));
+        expired.sort_unstable();
+        assert_eq!(expired.iter().map(AsRef::as_ref).collect::<Vec<_>>(), ["0", "1", "2"], "the oldest");
+        assert_eq!(ledger.snapshot().1.len(), MAX_GONE + 1);
+    }
+
+    #[test]
+    fn a_refused_container_is_told_for_as_long_as_one_that_is_gone() {
+        let (ledger, now) = (Ledger::new(GRACE), Instant::now());
+        ledger.refuse("a", now);
+        assert_eq!(ledger.snapshot().1[0].errors, [0, 0, 0, 1]);
+        ledger.open(&Arc::from("a"), 3);
+        assert!(ledger.expire(now + GRACE).is_empty(), "it was taken in");
     }
 }

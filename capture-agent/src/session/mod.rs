@@ -2,8 +2,13 @@
 
 mod framing;
 pub mod ledger;
+mod lifecycle;
 mod order;
+pub mod positions;
 mod reader;
+mod rotation;
+pub mod state;
+mod stream;
 
 pub use reader::{Reader, ReaderConfig, StopReader};
 
@@ -11,23 +16,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use capture_common::{ContainerSlot, LostReason, OutputStream, Stream};
+use capture_common::{ContainerSlot, LostReason, Stream};
 
 use crate::containers::directory::{Directory, Lookup};
 use crate::kernel::{self, WallClock};
 use crate::pipeline::record::{Account, Content, Origin, Record};
 use framing::{Framer, Line};
-use ledger::{KernelTotals, Ledger};
-use order::{Chunk, Order, Step};
+use ledger::{Ledger, SessionError};
+use order::{Chunk, Step};
+use rotation::Rotation;
+use stream::{StreamSession, lost, settled, single_reason};
 
 /// How long records wait for the name of their container.
 const METADATA_DEADLINE: Duration = Duration::from_secs(2);
 /// How many bytes of records wait for it.
 const METADATA_BUFFER: u64 = 1 << 20;
-/// How long a hole may stay open: the kernel side fills it within one call with preemption off.
-const HOLE_DEADLINE: Duration = Duration::from_millis(250);
-/// How many bytes may wait behind a hole.
-const HOLE_BUFFER: u64 = 8 << 20;
 
 /// One container's capture, from the first sight of its slot to its end.
 struct Session {
@@ -36,6 +39,9 @@ struct Session {
     /// Records that wait for the name; `None` once it is known, or was waited for in vain.
     held: Option<Held>,
     streams: [StreamSession; 2],
+    rotation: Rotation,
+    /// When it was first looked at after the container's end.
+    ended: Option<Instant>,
 }
 
 struct Held {
@@ -44,26 +50,32 @@ struct Held {
     records: Vec<Record>,
 }
 
-struct StreamSession {
-    order: Order,
-    framer: Framer,
-    /// Bytes taken from the ring buffer.
-    received: u64,
-    /// When the first chunk that still waits behind a hole came.
-    waiting_since: Option<Instant>,
-    /// The counters of lost bytes when they were last made into a gap.
-    lost: [u64; capture_common::LOST_REASONS],
-    last_timestamp: u64,
-}
-
 impl Session {
-    fn open(slot: &ContainerSlot, id: Arc<str>, account: Arc<Account>, max_line: usize, now: Instant) -> Self {
+    fn open(
+        slot: &ContainerSlot,
+        id: Arc<str>,
+        account: Arc<Account>,
+        max_line: usize,
+        rotation: Rotation,
+        now: Instant,
+    ) -> Self {
         Self {
             generation: slot.generation.load(Relaxed) as u32,
             origin: Arc::new(Origin::new(id, None, account)),
             held: Some(Held { since: now, bytes: 0, records: Vec::new() }),
             streams: [StreamSession::new(max_line), StreamSession::new(max_line)],
+            rotation,
+            ended: None,
         }
+    }
+
+    /// How long its container has been gone.
+    fn ended_for(&mut self, now: Instant) -> Duration {
+        now.saturating_duration_since(*self.ended.get_or_insert(now))
+    }
+
+    fn is_being_sealed(&self) -> bool {
+        self.streams.iter().any(|stream| stream.seal.is_some())
     }
 
     fn id(&self) -> &Arc<str> {
@@ -87,34 +99,39 @@ impl Session {
         out: &mut Vec<Record>,
     ) {
         let state = &mut self.streams[stream as usize];
-        state.received += chunk.data.len() as u64;
-        state.last_timestamp = state.last_timestamp.max(chunk.timestamp);
-        let mut sink = Emit { origin: &self.origin, held: &mut self.held, stream, clock, out };
-        let framer = &mut state.framer;
+        state.count(position, chunk.data.len() as u64, chunk.timestamp);
+        let StreamSession { order, framer, emitted, .. } = state;
+        let mut sink = Emit { origin: &self.origin, held: &mut self.held, stream, clock, emitted, out };
         framer.set_terminal(terminal);
-        state.order.push(position, chunk, |step| sink.step(framer, step, None));
+        order.push(position, chunk, |step| sink.step(framer, step, None));
         state.waiting_since = (state.order.waiting() > 0).then(|| state.waiting_since.unwrap_or(now));
     }
 
     /// Looks whether holes are gaps: they are, if the kernel side has nothing in flight and nothing of it is unread.
-    fn settle(&mut self, slot: &ContainerSlot, clock: WallClock, now: Instant, out: &mut Vec<Record>) {
+    fn settle(&mut self, slot: &ContainerSlot, ledger: &Ledger, clock: WallClock, now: Instant, out: &mut Vec<Record>) {
         for (stream, counters) in Stream::ALL.into_iter().zip(&slot.streams) {
             let state = &mut self.streams[stream as usize];
             if counters.written.load(Relaxed) == state.order.position() && state.order.waiting() == 0 {
                 continue;
             }
-            let end = match Settled::read(counters) {
-                Some(settled) if settled.submitted == state.received => Some(settled.written),
-                _ => state.overdue(now),
+            let end = match settled(counters) {
+                Some(kernel) if kernel.submitted == state.settled() => Some(kernel.written),
+                _ => {
+                    let overdue = state.overdue(now);
+                    if overdue.is_some() {
+                        ledger.failed(&self.origin.container_id, SessionError::Hole);
+                    }
+                    overdue
+                }
             };
             let Some(end) = end else { continue };
             let lost = lost(counters);
             let reason = single_reason(&state.lost, &lost).map(LostReason::as_str);
             state.lost = lost;
             let timestamp = state.last_timestamp;
-            let mut sink = Emit { origin: &self.origin, held: &mut self.held, stream, clock, out };
-            let framer = &mut state.framer;
-            state.order.settle(end, |step| {
+            let StreamSession { order, framer, emitted, .. } = state;
+            let mut sink = Emit { origin: &self.origin, held: &mut self.held, stream, clock, emitted, out };
+            order.settle(end, |step| {
                 let step = match step {
                     Step::Gap { bytes, timestamp: 0 } => Step::Gap { bytes, timestamp },
                     other => other,
@@ -127,42 +144,28 @@ impl Session {
 
     /// Everything that the kernel side will ever submit for a container that is gone has been read.
     fn is_drained(&self, slot: &ContainerSlot) -> bool {
-        // The relay may be behind the container's death. Only its own death ends a stream that it has not read out.
-        let is_awaited = slot.streams.iter().any(kernel::is_relayed)
-            && std::path::Path::new(&format!("/proc/{}", slot.relay_pid.load(Relaxed))).exists();
-        !is_awaited
-            && self.streams.iter().zip(&slot.streams).all(|(state, counters)| {
-                Settled::read(counters).is_some_and(|settled| settled.submitted == state.received)
-            })
+        !is_awaited(slot)
+            && self
+                .streams
+                .iter()
+                .zip(&slot.streams)
+                .all(|(state, counters)| settled(counters).is_some_and(|kernel| kernel.submitted == state.settled()))
     }
 
     /// The container is gone and [`is_drained`](Self::is_drained): what has no newline is given out.
-    fn finish(&mut self, slot: &ContainerSlot, clock: WallClock, now: Instant, out: &mut Vec<Record>) {
-        self.settle(slot, clock, now, out);
-        for (stream, (state, counters)) in Stream::ALL.into_iter().zip(self.streams.iter().zip(&slot.streams)) {
-            let lost: u64 = lost(counters).iter().sum();
-            if (state.received, state.order.gaps()) != (counters.submitted.load(Relaxed), lost) {
-                tracing::error!(
-                    container_id = %self.origin.container_id,
-                    stream = stream.as_str(),
-                    submitted = counters.submitted.load(Relaxed),
-                    received = state.received,
-                    lost,
-                    gaps = state.order.gaps(),
-                    "a session does not reconcile; please report this",
-                );
-            }
-        }
+    fn finish(&mut self, slot: &ContainerSlot, ledger: &Ledger, clock: WallClock, now: Instant, out: &mut Vec<Record>) {
+        self.settle(slot, ledger, clock, now, out);
         self.flush(clock, out);
     }
 
     /// Gives out what has no newline yet.
     fn flush(&mut self, clock: WallClock, out: &mut Vec<Record>) {
         for stream in Stream::ALL {
-            let line = self.streams[stream as usize].framer.flush(false);
-            let mut sink = Emit { origin: &self.origin, held: &mut self.held, stream, clock, out };
+            let StreamSession { framer, emitted, last_timestamp, .. } = &mut self.streams[stream as usize];
+            let line = framer.flush(false);
+            let mut sink = Emit { origin: &self.origin, held: &mut self.held, stream, clock, emitted, out };
             if let Some(line) = line {
-                sink.line(line);
+                sink.line(line, *last_timestamp);
             }
         }
     }
@@ -187,76 +190,26 @@ impl Session {
                 Arc::clone(&self.origin.account),
             ));
         }
+        let is_answered = !matches!(answer, Lookup::Pending);
         let done = |held: &mut Held| {
             give_up
-                || !matches!(answer, Lookup::Pending)
+                || is_answered
                 || now.saturating_duration_since(held.since) >= METADATA_DEADLINE
                 || held.bytes >= METADATA_BUFFER
         };
         if let Some(held) = self.held.take_if(done) {
+            if !is_answered {
+                ledger.failed(self.id(), SessionError::Metadata);
+            }
             out.extend(held.records.into_iter().map(|record| Record { origin: Arc::clone(&self.origin), ..record }));
         }
     }
 }
 
-impl StreamSession {
-    fn new(max_line: usize) -> Self {
-        Self {
-            order: Order::default(),
-            framer: Framer::new(max_line),
-            received: 0,
-            waiting_since: None,
-            lost: [0; capture_common::LOST_REASONS],
-            last_timestamp: 0,
-        }
-    }
-
-    /// The position up to which holes are given up although calls may be in flight.
-    fn overdue(&self, now: Instant) -> Option<u64> {
-        let since = self.waiting_since?;
-        (now.saturating_duration_since(since) > HOLE_DEADLINE || self.order.waiting() > HOLE_BUFFER)
-            .then(|| self.order.first_waiting())
-            .flatten()
-    }
-}
-
-/// Counters of a stream at a moment when no call was in flight.
-struct Settled {
-    written: u64,
-    submitted: u64,
-}
-
-impl Settled {
-    /// `None` while a call is in flight. `written` moves first and is read on both sides: if it stood still and the
-    /// others add up to it, every position below it had been submitted or lost.
-    fn read(counters: &OutputStream) -> Option<Self> {
-        use std::sync::atomic::Ordering::SeqCst;
-        let written = counters.written.load(SeqCst);
-        let submitted = counters.submitted.load(SeqCst);
-        let lost: u64 = counters.lost.iter().map(|lost| lost.load(SeqCst)).sum();
-        (submitted + lost == written && counters.written.load(SeqCst) == written).then_some(Self { written, submitted })
-    }
-}
-
-/// What the kernel side has counted for a slot.
-fn kernel_totals(slot: &ContainerSlot) -> [KernelTotals; 2] {
-    std::array::from_fn(|stream| {
-        let counters = &slot.streams[stream];
-        let (submitted, lost) = (counters.submitted.load(Relaxed), lost(counters));
-        // Read last, so that a scrape never shows less written than submitted.
-        KernelTotals { written: counters.written.load(Relaxed), submitted, lost }
-    })
-}
-
-fn lost(counters: &OutputStream) -> [u64; capture_common::LOST_REASONS] {
-    std::array::from_fn(|reason| counters.lost[reason].load(Relaxed))
-}
-
-fn single_reason(before: &[u64], after: &[u64]) -> Option<LostReason> {
-    let mut reasons =
-        LostReason::ALL.into_iter().zip(before.iter().zip(after)).filter(|(_, (before, after))| after > before);
-    let (reason, _) = reasons.next()?;
-    reasons.next().is_none().then_some(reason)
+/// The relay may be behind the container's death. Only its own death ends a stream that it has not read out.
+fn is_awaited(slot: &ContainerSlot) -> bool {
+    slot.streams.iter().any(kernel::is_relayed)
+        && std::path::Path::new(&format!("/proc/{}", slot.relay_pid.load(Relaxed))).exists()
 }
 
 /// Makes records of what comes out of a stream, and puts them where they go.
@@ -265,34 +218,38 @@ struct Emit<'a> {
     held: &'a mut Option<Held>,
     stream: Stream,
     clock: WallClock,
+    /// Bytes of the records so far.
+    emitted: &'a mut u64,
     out: &'a mut Vec<Record>,
 }
 
 impl Emit<'_> {
     fn step(&mut self, framer: &mut Framer, step: Step, reason: Option<&'static str>) {
         match step {
-            Step::Chunk(chunk) => framer.push(chunk.timestamp, &chunk.data, |line| self.line(line)),
+            Step::Chunk(chunk) => framer.push(chunk.timestamp, &chunk.data, |line| self.line(line, chunk.timestamp)),
             Step::Gap { bytes, timestamp } => {
                 if let Some(line) = framer.flush(true) {
-                    self.line(line);
+                    self.line(line, timestamp);
                 }
-                self.record(timestamp, Content::Gap { bytes, reason });
+                self.record(timestamp, timestamp, Content::Gap { bytes, reason });
             }
         }
     }
 
-    fn line(&mut self, line: Line) {
+    fn line(&mut self, line: Line, completed: u64) {
         let Line { timestamp, message, newline, partial, omitted } = line;
-        self.record(timestamp, Content::Line { message, newline, partial, omitted });
+        self.record(timestamp, completed, Content::Line { message, newline, partial, omitted });
     }
 
-    fn record(&mut self, timestamp: u64, content: Content) {
+    fn record(&mut self, began: u64, completed: u64, content: Content) {
         let record = Record {
             origin: Arc::clone(self.origin),
             stream: self.stream,
-            timestamp: self.clock.unix_nanoseconds(timestamp),
+            timestamp: self.clock.unix_nanoseconds(began),
+            completed,
             content,
         };
+        *self.emitted += record.stream_bytes();
         match self.held {
             Some(held) => {
                 held.bytes += record.stream_bytes();

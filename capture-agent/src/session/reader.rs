@@ -7,14 +7,17 @@ use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, RingBuf};
 use bytes::BytesMut;
-use capture_common::{ContainerSlot, RecordHeader, RecordKind, SlotState, Via};
+use capture_common::{ContainerSlot, RecordHeader, RecordKind, Via};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use tokio::sync::Notify;
 
+use super::Session;
 use super::ledger::{AgentTotals, Ledger};
 use super::order::Chunk;
-use super::{Session, kernel_totals};
+use super::positions::Positions;
+use super::stream::kernel_totals;
 use crate::containers::directory::Directory;
-use crate::kernel::{self, Kernel, SlotTable, WallClock, decode};
+use crate::kernel::{self, Kernel, RingUse, SlotTable, WallClock, decode};
 use crate::pipeline::record::Record;
 use crate::sinks::Queue;
 
@@ -32,8 +35,6 @@ const URGENT_TICK: Duration = Duration::from_millis(10);
 const LEDGER_INTERVAL: Duration = Duration::from_millis(500);
 /// How often the kernel is asked for runs that it skipped: a file for each program.
 const MISSED_RUNS_INTERVAL: Duration = Duration::from_secs(5);
-/// Slots looked at beyond the highest one that was seen in use.
-const SLOTS_AHEAD: u32 = 64;
 
 /// What a reader needs.
 pub struct ReaderConfig {
@@ -49,22 +50,32 @@ pub struct ReaderConfig {
     pub max_line: usize,
     /// The one container whose output is wanted; `None` for all.
     pub only: Option<String>,
+    /// How often a session is sealed and the next one begun.
+    pub rotation_interval: Duration,
+    /// Told when a slot is free again, and when a container found none.
+    pub admission: Arc<Notify>,
 }
 
 /// The thread that empties the ring buffer.
 pub struct Reader {
-    config: ReaderConfig,
-    table: Arc<SlotTable>,
+    pub(super) config: ReaderConfig,
+    pub(super) table: Arc<SlotTable>,
     ring: RingBuf<MapData>,
+    ring_use: RingUse,
     ring_size: u64,
+    ring_high_water: u64,
     stop: OwnedFd,
-    sessions: Vec<Option<Session>>,
+    pub(super) sessions: Vec<Option<Session>>,
     /// Ended, but their records still wait for a name.
-    closing: Vec<Session>,
-    batch: Vec<Record>,
+    pub(super) closing: Vec<Session>,
+    pub(super) batch: Vec<Record>,
+    pub(super) positions: Positions,
+    /// When what an earlier agent left of containers that are gone is given up.
+    forget_restored: Option<Instant>,
     arena: BytesMut,
-    clock: WallClock,
-    highest_slot: u32,
+    pub(super) clock: WallClock,
+    pub(super) highest_slot: u32,
+    refused: u64,
     directory_version: u64,
     next_ledger: Instant,
     missed_runs: u64,
@@ -84,16 +95,16 @@ impl StopReader {
 }
 
 impl ReaderConfig {
-    fn wants(&self, slot: &ContainerSlot) -> bool {
+    pub(super) fn wants(&self, slot: &ContainerSlot) -> bool {
         self.only.as_ref().is_none_or(|only| *only == kernel::container_id(slot))
     }
 
-    /// Takes the ring buffer from the kernel side.
+    /// Takes the ring buffer from the kernel side, and goes on at `positions`.
     ///
     /// # Errors
     ///
     /// Where the ring buffer was taken before, or the process may open no more files.
-    pub fn build(self) -> std::io::Result<(Reader, StopReader)> {
+    pub fn build(self, positions: Positions) -> std::io::Result<(Reader, StopReader)> {
         let (table, ring, ring_size) = {
             let mut kernel = self.kernel.lock().unwrap_or_else(PoisonError::into_inner);
             let ring = kernel.take_records().ok_or_else(|| std::io::Error::other("the ring buffer has a reader"))?;
@@ -103,19 +114,25 @@ impl ReaderConfig {
             let table = Arc::clone(&table);
             move |slot| table.get(slot).map(kernel_totals).unwrap_or_default()
         });
+        let ring_use = RingUse::map(&ring)?;
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let stopper = StopReader(stop.try_clone()?);
         let reader = Reader {
             table,
             ring,
+            ring_use,
             ring_size,
+            ring_high_water: 0,
             stop,
             sessions: Vec::new(),
             closing: Vec::new(),
             batch: Vec::new(),
+            forget_restored: Some(Instant::now() + self.ledger.grace()),
+            positions,
             arena: BytesMut::with_capacity(ARENA),
             clock: WallClock::now(),
             highest_slot: 0,
+            refused: 0,
             directory_version: 0,
             next_ledger: Instant::now(),
             missed_runs: 0,
@@ -145,19 +162,22 @@ impl Reader {
                 break;
             }
         }
+        // Nothing is counted as written from here on, so that what is in the ring buffer is all there will be.
+        self.config.kernel.lock().unwrap_or_else(PoisonError::into_inner).detach();
         while self.drain(BATCH_RECORDS) {
             self.hand_on();
         }
-        let now = Instant::now();
-        self.tick(now, true);
+        self.tick(Instant::now(), true);
         self.hand_on();
         // What is counted after the sinks have finished.
         self.config.queue.finish();
+        self.seal_all(Instant::now());
         self.write_ledger();
     }
 
     /// Reads up to `limit` records; whether there may be more.
     fn drain(&mut self, limit: usize) -> bool {
+        self.ring_high_water = self.ring_high_water.max(self.ring_use.bytes());
         for _ in 0..limit {
             let Some(item) = self.ring.next() else { return false };
             let Some(record) = decode(&item) else {
@@ -206,53 +226,18 @@ impl Reader {
         true
     }
 
-    /// The session of a record; opened if this is the first sight of it.
-    fn session(&mut self, header: &RecordHeader, now: Instant) -> Option<&mut Session> {
-        let slot = self.table.get(header.slot)?;
-        if slot.generation.load(Relaxed) as u32 != header.generation {
-            return None;
-        }
-        open(&mut self.sessions, &mut self.highest_slot, &self.config, slot, header.slot, now)
-    }
-
-    /// The cgroup of a slot is gone. Its last record precedes the mark of the end, so the session is complete.
-    fn end(&mut self, index: u32, generation: u32) {
-        let Some(slot) = self.table.get(index) else { return };
-        if slot.generation.load(Relaxed) as u32 != generation || slot.state.load(Relaxed) != SlotState::Ended as u64 {
-            return;
-        }
-        let now = Instant::now();
-        let session = self.sessions.get(index as usize).and_then(Option::as_ref);
-        if session.is_some_and(|session| !session.is_drained(slot)) {
-            // The next scan of the slots sees whether it is by then.
-            return;
-        }
-        let session = self.sessions.get_mut(index as usize).and_then(Option::take);
-        if let Some(mut session) = session {
-            session.finish(slot, self.clock, now, &mut self.batch);
-            let ReaderConfig { directory, ledger, .. } = &self.config;
-            session.attach_metadata(directory, ledger, now, false, &mut self.batch);
-            ledger.close(session.id(), index, kernel_totals(slot), now);
-            tracing::debug!(container_id = %session.id(), "session closed");
-            if session.is_waiting_for_name() {
-                self.closing.push(session);
-            }
-        }
-        if let Err(error) = self.config.kernel.lock().unwrap_or_else(PoisonError::into_inner).release(index) {
-            tracing::error!(%error, "slot not released");
-        }
-    }
-
     /// What does not come as a record: slots that changed unseen, names, holes, totals.
     fn tick(&mut self, now: Instant, last: bool) {
-        self.scan_slots(now);
+        // Read before the counters are: what is counted as submitted by then and did not come is missing.
+        let drained = self.ring_use.bytes() == 0;
+        self.scan_slots(drained, now);
         let version = self.config.directory.version();
         let names_changed = version != self.directory_version;
         self.directory_version = version;
         let ReaderConfig { directory, ledger, .. } = &self.config;
         for (index, session) in self.sessions.iter_mut().enumerate() {
             let (Some(session), Some(slot)) = (session, self.table.get(index as u32)) else { continue };
-            session.settle(slot, self.clock, now, &mut self.batch);
+            session.settle(slot, ledger, self.clock, now, &mut self.batch);
             if last {
                 session.flush(self.clock, &mut self.batch);
             }
@@ -264,6 +249,9 @@ impl Reader {
             session.attach_metadata(directory, ledger, now, last, &mut self.batch);
         }
         self.closing.retain(Session::is_waiting_for_name);
+        if !last {
+            self.rotate(drained, now);
+        }
         if now >= self.next_ledger {
             self.next_ledger = now + LEDGER_INTERVAL;
             self.clock = WallClock::now();
@@ -272,33 +260,18 @@ impl Reader {
                 self.missed_runs = self.config.kernel.lock().unwrap_or_else(PoisonError::into_inner).missed_runs();
             }
             self.write_ledger();
-            self.config.ledger.expire(now);
+            self.forget_the_gone(now);
         }
     }
 
-    /// Opens and ends sessions whose mark found no room in the ring buffer.
-    fn scan_slots(&mut self, now: Instant) {
-        let end = self.table.capacity().min(self.highest_slot.saturating_add(SLOTS_AHEAD));
-        let table = Arc::clone(&self.table);
-        for index in 0..end {
-            let Some(slot) = table.get(index) else { break };
-            match SlotState::from_u64(slot.state.load(Relaxed)) {
-                Some(SlotState::Open) => {
-                    open(&mut self.sessions, &mut self.highest_slot, &self.config, slot, index, now);
-                }
-                Some(SlotState::Ended) => {
-                    let is_wanted = self.config.wants(slot);
-                    let drained = match self.sessions.get(index as usize).and_then(Option::as_ref) {
-                        Some(session) => session.is_drained(slot),
-                        None => !is_wanted || slot.streams.iter().all(|stream| stream.submitted.load(Relaxed) == 0),
-                    };
-                    if drained {
-                        self.end(index, slot.generation.load(Relaxed) as u32);
-                    } else {
-                        open(&mut self.sessions, &mut self.highest_slot, &self.config, slot, index, now);
-                    }
-                }
-                _ => {}
+    fn forget_the_gone(&mut self, now: Instant) {
+        for id in self.config.ledger.expire(now) {
+            self.positions.forget(&id);
+        }
+        if self.forget_restored.take_if(|when| now >= *when).is_some() {
+            let gone: Vec<_> = self.positions.ids().filter(|id| !self.config.ledger.knows(id)).cloned().collect();
+            for id in gone {
+                self.positions.forget(&id);
             }
         }
     }
@@ -306,34 +279,38 @@ impl Reader {
     fn is_urgent(&self) -> bool {
         !self.closing.is_empty()
             || self.sessions.iter().flatten().any(|session| {
-                session.is_waiting_for_name() || session.streams.iter().any(|stream| stream.waiting_since.is_some())
+                session.is_waiting_for_name()
+                    || session.is_being_sealed()
+                    || session.streams.iter().any(|stream| stream.waiting_since.is_some())
             })
     }
 
     fn hand_on(&mut self) {
         if !self.batch.is_empty() {
-            let used = self.ring_used();
-            let has_room = used < self.ring_size / 4;
+            let has_room = self.ring_use.bytes() < self.ring_size / 4;
             let batch = std::mem::take(&mut self.batch);
+            let now = kernel::monotonic();
+            let latency = |record: &Record| Duration::from_nanos(now.saturating_sub(record.completed));
+            self.config.ledger.latencies.observe_all(batch.iter().map(latency));
             self.config.queue.deliver(batch, has_room);
         }
     }
 
-    fn ring_used(&self) -> u64 {
-        (0..=self.highest_slot)
-            .filter_map(|index| self.table.get(index))
-            .map(|slot| slot.ring_submitted.load(Relaxed).saturating_sub(slot.ring_consumed.load(Relaxed)))
-            .sum()
-    }
-
-    fn write_ledger(&self) {
+    fn write_ledger(&mut self) {
         let globals = self.table.globals();
+        let refused = globals.refused.load(Relaxed);
+        if refused != self.refused {
+            self.refused = refused;
+            self.config.admission.notify_one();
+        }
         self.config.ledger.set_agent(AgentTotals {
             active_sessions: 0,
             capacity: u64::from(self.table.capacity()),
-            refused: globals.refused.load(Relaxed),
+            refused,
+            waiting: 0,
             ring_size: self.ring_size,
-            ring_used: self.ring_used(),
+            ring_used: self.ring_use.bytes(),
+            ring_high_water: self.ring_high_water,
             missed_runs: self.missed_runs,
         });
     }
@@ -347,35 +324,4 @@ impl Reader {
         let _ = poll(&mut fds, Some(&timeout));
         fds[1].revents().contains(PollFlags::IN)
     }
-}
-
-/// The session of a slot in use, opened if there is none yet.
-fn open<'a>(
-    sessions: &'a mut Vec<Option<Session>>,
-    highest_slot: &mut u32,
-    config: &ReaderConfig,
-    slot: &ContainerSlot,
-    index: u32,
-    now: Instant,
-) -> Option<&'a mut Session> {
-    *highest_slot = (*highest_slot).max(index);
-    let index = index as usize;
-    if sessions.len() <= index {
-        sessions.resize_with(index + 1, || None);
-    }
-    let generation = slot.generation.load(Relaxed) as u32;
-    let entry = sessions.get_mut(index)?;
-    if entry.as_ref().is_none_or(|session| session.generation != generation) {
-        if !config.wants(slot) {
-            return None;
-        }
-        let id = Arc::from(kernel::container_id(slot));
-        let account = config.ledger.open(&id, index as u32);
-        let session = Session::open(slot, id, account, config.max_line, now);
-        tracing::debug!(container_id = %session.id(), "session opened");
-        // Asks the engine at once, so that the answer is there when the first line is.
-        config.directory.lookup(session.id());
-        *entry = Some(session);
-    }
-    entry.as_mut()
 }

@@ -182,7 +182,13 @@ mod tests {
             labels: BTreeMap::from([("team".to_owned(), "a \"b\"".to_owned())]),
         };
         let origin = Origin::new("ab".repeat(32).into(), Some(Arc::new(metadata)), Arc::new(Account::default()));
-        Record { origin: Arc::new(origin), stream: Stream::Stderr, timestamp: 1_700_000_000_000_000_042, content }
+        Record {
+            origin: Arc::new(origin),
+            stream: Stream::Stderr,
+            timestamp: 1_700_000_000_000_000_042,
+            completed: 0,
+            content,
+        }
     }
 
     fn line(message: &'static [u8], newline: bool, partial: bool) -> Record {

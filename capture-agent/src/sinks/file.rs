@@ -200,6 +200,7 @@ mod tests {
         let record = |id: &str, stream, message: &'static [u8]| Record {
             origin: Arc::new(Origin::new(id.into(), None, Arc::new(Account::default()))),
             stream,
+            completed: 0,
             timestamp: 0,
             content: Content::Line { message: Bytes::from_static(message), newline: true, partial: false, omitted: 0 },
         };

@@ -72,6 +72,7 @@ struct State {
 struct Gap {
     origin: Arc<Origin>,
     timestamp: i128,
+    completed: u64,
     bytes: u64,
 }
 
@@ -148,6 +149,7 @@ impl State {
             let gap = self.gaps.entry(key).or_insert_with(|| Gap {
                 origin: Arc::clone(&record.origin),
                 timestamp: record.timestamp,
+                completed: record.completed,
                 bytes: 0,
             });
             gap.bytes += record.stream_bytes();
@@ -168,6 +170,7 @@ impl State {
             origin: gap.origin,
             stream,
             timestamp: gap.timestamp,
+            completed: gap.completed,
             content: Content::Gap { bytes: gap.bytes, reason: Some(QUEUE_FULL) },
         });
         marks.chain(records).collect()

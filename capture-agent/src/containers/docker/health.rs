@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use bollard::errors::Error;
 
-/// Upper bounds of [`SocketHealth::requests`]'s buckets, in seconds. The last is past the default deadline.
-pub const LATENCY_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 2.5, 6.0];
+use crate::histogram::{Distribution, Histogram};
+
+/// Upper bounds of [`SocketHealth::requests`], in seconds. The last is past the default deadline.
+const LATENCY_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 2.5, 6.0];
 
 /// What went wrong with a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,26 +111,13 @@ impl From<Error> for Failure {
     }
 }
 
-/// Requests so far, by duration. Failed ones count with the time they took.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Latencies {
-    /// Requests that took no longer than each of [`LATENCY_BUCKETS`]; cumulative.
-    pub buckets: [u64; LATENCY_BUCKETS.len()],
-    /// All requests.
-    pub count: u64,
-    /// Seconds that they took together.
-    pub sum: f64,
-}
-
 /// State of the connections to the engine.
 #[derive(Debug)]
 pub struct SocketHealth {
     /// Instants are kept as nanoseconds since this one, to fit an atomic.
     created: Instant,
     up: AtomicBool,
-    /// Per bucket, not cumulative; the last one is for what exceeds all bounds.
-    durations: [AtomicU64; LATENCY_BUCKETS.len() + 1],
-    total_ns: AtomicU64,
+    durations: Histogram<{ LATENCY_BUCKETS.len() }>,
     last_ns: AtomicU64,
     errors: [AtomicU64; FailureKind::ALL.len()],
     reconnects: AtomicU64,
@@ -142,8 +131,7 @@ impl Default for SocketHealth {
         Self {
             created: Instant::now(),
             up: AtomicBool::default(),
-            durations: Default::default(),
-            total_ns: AtomicU64::default(),
+            durations: Histogram::new(&LATENCY_BUCKETS),
             last_ns: AtomicU64::default(),
             errors: Default::default(),
             reconnects: AtomicU64::default(),
@@ -159,18 +147,9 @@ impl SocketHealth {
         self.up.load(Ordering::Relaxed)
     }
 
-    /// Requests so far, by duration.
-    #[expect(clippy::cast_precision_loss, reason = "a sum of seconds; 2^53 ns are 104 days of waiting")]
-    pub fn requests(&self) -> Latencies {
-        let mut latencies = Latencies::default();
-        for (index, bucket) in self.durations.iter().enumerate() {
-            latencies.count += bucket.load(Ordering::Relaxed);
-            if let Some(cumulative) = latencies.buckets.get_mut(index) {
-                *cumulative = latencies.count;
-            }
-        }
-        latencies.sum = self.total_ns.load(Ordering::Relaxed) as f64 / 1e9;
-        latencies
+    /// Requests so far, by duration. Failed ones count with the time they took.
+    pub fn requests(&self) -> Distribution {
+        self.durations.read()
     }
 
     /// How long the last request took.
@@ -206,10 +185,7 @@ impl SocketHealth {
     }
 
     pub(super) fn observe(&self, duration: Duration) {
-        let seconds = duration.as_secs_f64();
-        let bucket = LATENCY_BUCKETS.iter().position(|bound| seconds <= *bound).unwrap_or(LATENCY_BUCKETS.len());
-        self.durations[bucket].fetch_add(1, Ordering::Relaxed);
-        self.total_ns.fetch_add(duration.as_nanos() as u64, Ordering::Relaxed);
+        self.durations.observe(duration);
         self.last_ns.store(duration.as_nanos() as u64, Ordering::Relaxed);
     }
 
@@ -247,19 +223,6 @@ mod tests {
         for (index, kind) in FailureKind::ALL.into_iter().enumerate() {
             assert_eq!(kind as usize, index);
         }
-    }
-
-    #[test]
-    fn buckets_are_cumulative_and_the_slowest_requests_count_too() {
-        let health = SocketHealth::default();
-        for millis in [1, 2, 20, 60_000] {
-            health.observe(Duration::from_millis(millis));
-        }
-        let requests = health.requests();
-        assert_eq!(requests.buckets, [1, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3]);
-        assert_eq!(requests.count, 4);
-        assert!((requests.sum - 60.023).abs() < 1e-9, "{}", requests.sum);
-        assert_eq!(health.last_latency(), Duration::from_mins(1));
     }
 
     #[test]

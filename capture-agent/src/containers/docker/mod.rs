@@ -27,7 +27,7 @@ use self::backoff::Backoff;
 pub use self::config::{DockerConfig, DockerError};
 use self::events::{Change, Replay, Subscription};
 use self::health::Failure;
-pub use self::health::{FailureKind, LATENCY_BUCKETS, Latencies, SocketHealth};
+pub use self::health::{FailureKind, SocketHealth};
 use self::queue::{Queue, Roster};
 use self::transport::Line;
 use super::directory::{Directory, Metadata};

@@ -1,0 +1,97 @@
+//! Durations on the command line: `500ms`, `30s`, `5m`, `1h30m`.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+/// A length of time that an argument gives. Longer than zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Period(pub Duration);
+
+/// Why an argument is no period.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PeriodError {
+    /// Not a number with a unit, or negative.
+    #[error("not a length of time; write a number with its unit, such as 500ms, 30s, 5m or 1h")]
+    Syntax,
+    /// Zero, or beyond what the argument takes.
+    #[error("out of range; it can be from {0} to {1}")]
+    Range(Period, Period),
+    /// Nothing would ever wait.
+    #[error("zero; give a time that is longer")]
+    Zero,
+}
+
+impl Period {
+    /// A value parser for an argument that takes `shortest` to `longest`, both included.
+    pub fn between(
+        shortest: Duration,
+        longest: Duration,
+    ) -> impl Fn(&str) -> Result<Self, PeriodError> + Clone + Send + Sync + 'static {
+        move |text| match text.parse() {
+            Ok(Self(duration)) if (shortest..=longest).contains(&duration) => Ok(Self(duration)),
+            Ok(_) | Err(PeriodError::Zero) => Err(PeriodError::Range(Self(shortest), Self(longest))),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl FromStr for Period {
+    type Err = PeriodError;
+
+    fn from_str(text: &str) -> Result<Self, PeriodError> {
+        let signed: SignedDuration = text.trim().parse().map_err(|_| PeriodError::Syntax)?;
+        let duration = Duration::try_from(signed).map_err(|_| PeriodError::Syntax)?;
+        if duration.is_zero() { Err(PeriodError::Zero) } else { Ok(Self(duration)) }
+    }
+}
+
+/// In the units that [`Period::from_str`] reads.
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Nothing that was parsed is longer than the longest signed duration.
+        let signed = SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX);
+        write!(f, "{signed:#}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_units_that_people_write_and_prints_them_back() {
+        for (text, millis) in [("500ms", 500), ("30s", 30_000), ("5m", 300_000), ("1h", 3_600_000)] {
+            let period: Period = text.parse().unwrap();
+            assert_eq!(period, Period(Duration::from_millis(millis)));
+            assert_eq!(period.to_string(), text);
+        }
+        for text in ["1h30m", "1h 30m", "90m", "5400s", " 1.5h ", "90 minutes"] {
+            assert_eq!(text.parse(), Ok(Period(Duration::from_mins(90))), "{text}");
+        }
+        let odd = Period(Duration::new(3_723, 45_000_000));
+        assert_eq!(odd.to_string().parse(), Ok(odd), "{odd}");
+    }
+
+    #[test]
+    fn what_is_no_length_of_time_is_refused_in_one_sentence() {
+        for text in ["", "s", "30", "30x", "-1s", "1s ago", "soon", "1mo", "1h30", "99999999999999999999s"] {
+            assert_eq!(text.parse::<Period>(), Err(PeriodError::Syntax), "{text}");
+        }
+        assert_eq!("0s".parse::<Period>(), Err(PeriodError::Zero));
+        assert!(!PeriodError::Syntax.to_string().contains(['\n', '.']));
+    }
+
+    #[test]
+    fn the_range_is_inclusive_and_its_bounds_are_named() {
+        let parse = Period::between(Duration::from_secs(1), Duration::from_hours(1));
+        assert_eq!(parse("1s"), Ok(Period(Duration::from_secs(1))));
+        assert_eq!(parse("60m"), Ok(Period(Duration::from_hours(1))));
+        for text in ["0s", "999ms", "61m"] {
+            assert_eq!(parse(text).unwrap_err().to_string(), "out of range; it can be from 1s to 1h", "{text}");
+        }
+        assert_eq!(parse("soon"), Err(PeriodError::Syntax));
+    }
+}

@@ -1,0 +1,93 @@
+//! What a metric is, and how its samples are made.
+
+use prometheus::core::Desc;
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+
+use super::MetricsError;
+use crate::histogram::Distribution;
+
+/// A metric and where its value is found.
+pub(super) type Reading<T, V> = (Definition, fn(&T) -> V);
+
+/// Name, help and type of one metric.
+pub(super) struct Definition {
+    pub(super) name: &'static str,
+    help: &'static str,
+    kind: MetricType,
+}
+
+pub(super) const fn counter(name: &'static str, help: &'static str) -> Definition {
+    Definition { name, help, kind: MetricType::COUNTER }
+}
+
+pub(super) const fn gauge(name: &'static str, help: &'static str) -> Definition {
+    Definition { name, help, kind: MetricType::GAUGE }
+}
+
+pub(super) const fn histogram(name: &'static str, help: &'static str) -> Definition {
+    Definition { name, help, kind: MetricType::HISTOGRAM }
+}
+
+impl Definition {
+    /// Labels differ by sample and stand there; the registry only compares names.
+    fn describe(&self) -> Result<Desc, MetricsError> {
+        Desc::new(self.name.to_owned(), self.help.to_owned(), Vec::new(), std::collections::HashMap::new())
+            .map_err(MetricsError::Register)
+    }
+
+    pub(super) fn family(&self, metrics: Vec<Metric>) -> MetricFamily {
+        let mut family = MetricFamily::default();
+        family.set_name(self.name.to_owned());
+        family.set_help(self.help.to_owned());
+        family.set_field_type(self.kind);
+        family.set_metric(metrics);
+        family
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "the format's numbers are f64, exact up to 2^53 (9 PB)")]
+    pub(super) fn sample(&self, value: u64, labels: &[(&str, &str)]) -> Metric {
+        self.sample_f64(value as f64, labels)
+    }
+
+    pub(super) fn sample_f64(&self, value: f64, labels: &[(&str, &str)]) -> Metric {
+        let labels = labels.iter().map(|(name, value)| {
+            let mut label = LabelPair::default();
+            label.set_name((*name).to_owned());
+            label.set_value((*value).to_owned());
+            label
+        });
+        let mut metric = Metric::from_label(labels.collect());
+        if self.kind == MetricType::COUNTER {
+            let mut counter = Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+        }
+        metric
+    }
+}
+
+/// The sample of a histogram without labels.
+pub(super) fn distribution(read: &Distribution) -> Metric {
+    let buckets = read.buckets.iter().map(|(bound, cumulative)| {
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(*bound);
+        bucket.set_cumulative_count(*cumulative);
+        bucket
+    });
+    let mut histogram = Histogram::default();
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(read.count);
+    histogram.set_sample_sum(read.sum);
+    let mut metric = Metric::default();
+    metric.set_histogram(histogram);
+    metric
+}
+
+/// What a collector tells the registry.
+pub(super) fn describe<'a>(definitions: impl IntoIterator<Item = &'a Definition>) -> Result<Vec<Desc>, MetricsError> {
+    definitions.into_iter().map(Definition::describe).collect()
+}
