@@ -225,8 +225,16 @@ impl Agent {
     ///
     /// # Errors
     /// When it is still there after half a minute.
-    pub fn end(mut self, signal: Signal) -> Result<Ended> {
+    pub fn end(self, signal: Signal) -> Result<Ended> {
         kill_process(pid_of(self.child.id())?, signal).context("the agent is gone already")?;
+        self.wait()
+    }
+
+    /// Waits until it ends by itself, and gives everything it printed.
+    ///
+    /// # Errors
+    /// When it is still there after half a minute.
+    pub fn wait(mut self) -> Result<Ended> {
         let status = eventually("the agent to end", DEADLINE, || self.child.try_wait().transpose())??;
         for reader in self.readers.drain(..) {
             if reader.join().is_err() {

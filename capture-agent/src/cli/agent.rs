@@ -97,6 +97,7 @@ impl AgentSettings {
         let mut positions = Positions::default();
         let mut admin = None;
         if let Some(args) = &self.admin {
+            positions = restore(args, &ledger)?;
             let sources = Sources {
                 ledger: Arc::clone(&ledger),
                 docker: docker.health(),
@@ -105,7 +106,6 @@ impl AgentSettings {
             };
             let server =
                 AdminConfig { listen: args.listen }.build(Arc::new(Metrics::new(sources)?), Arc::clone(&readiness))?;
-            positions = restore(args, &ledger)?;
             admin = Some(server.spawn()?);
         }
 

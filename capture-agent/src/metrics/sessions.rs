@@ -9,7 +9,8 @@ use prometheus::proto::{Metric, MetricFamily};
 
 use super::MetricsError;
 use super::family::{Definition, Reading, counter, describe, distribution, gauge, histogram};
-use crate::session::ledger::{AgentTotals, ContainerTotals, Ledger, SessionError, StreamTotals};
+use crate::session::ledger::Ledger;
+use crate::session::totals::{AgentTotals, ContainerTotals, SessionError, StreamTotals};
 
 const AGENT: [Reading<AgentTotals, u64>; 7] = [
     (gauge("log_capturer_active_streams", "Containers whose output is being captured."), |agent| agent.active_sessions),

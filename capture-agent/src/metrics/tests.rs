@@ -5,7 +5,7 @@ use std::time::Duration;
 use capture_common::{LostReason, Stream};
 
 use super::*;
-use crate::session::ledger::{AgentTotals, ContainerTotals, KernelTotals, SessionError, StreamTotals};
+use crate::session::totals::{AgentTotals, ContainerTotals, KernelTotals, SessionError, StreamTotals};
 
 const DOCUMENTED: &str = include_str!("../../../docs/metrics.md");
 

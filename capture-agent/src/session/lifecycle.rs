@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use capture_common::{ContainerSlot, RecordHeader, SlotState};
 
-use super::ledger::SessionError;
 use super::reader::{Reader, ReaderConfig};
 use super::rotation::{Rotation, Sealed};
 use super::stream::kernel_totals;
+use super::totals::SessionError;
 use super::{Session, is_awaited};
 use crate::kernel;
 

@@ -9,6 +9,7 @@ mod reader;
 mod rotation;
 pub mod state;
 mod stream;
+pub mod totals;
 
 pub use reader::{Reader, ReaderConfig, StopReader};
 
@@ -22,10 +23,11 @@ use crate::containers::directory::{Directory, Lookup};
 use crate::kernel::{self, WallClock};
 use crate::pipeline::record::{Account, Content, Origin, Record};
 use framing::{Framer, Line};
-use ledger::{Ledger, SessionError};
+use ledger::Ledger;
 use order::{Chunk, Step};
 use rotation::Rotation;
 use stream::{StreamSession, lost, settled, single_reason};
+use totals::SessionError;
 
 /// How long records wait for the name of their container.
 const METADATA_DEADLINE: Duration = Duration::from_secs(2);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::ledger::KernelTotals;
 use super::state::{Saved, SavedStream, StateWriter};
+use super::totals::KernelTotals;
 use crate::pipeline::record::{Account, StreamAccount};
 
 /// The positions of all containers that are known.

@@ -12,10 +12,11 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::Notify;
 
 use super::Session;
-use super::ledger::{AgentTotals, Ledger};
+use super::ledger::Ledger;
 use super::order::Chunk;
 use super::positions::Positions;
 use super::stream::kernel_totals;
+use super::totals::AgentTotals;
 use crate::containers::directory::Directory;
 use crate::kernel::{self, Kernel, RingUse, SlotTable, WallClock, decode};
 use crate::pipeline::record::Record;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use capture_common::{ContainerSlot, Stream};
 
 use super::Session;
-use super::ledger::KernelTotals;
 use super::stream::{Seal, kernel_totals};
+use super::totals::KernelTotals;
 
 /// How long a stream may be so busy that no moment between two calls is met.
 const SEAL_DEADLINE: Duration = Duration::from_mins(1);

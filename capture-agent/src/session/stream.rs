@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use capture_common::{ContainerSlot, LOST_REASONS, LostReason, OutputStream};
 
 use super::framing::Framer;
-use super::ledger::KernelTotals;
 use super::order::Order;
+use super::totals::KernelTotals;
 
 /// How long a hole may stay open: the kernel side fills it within one call with preemption off.
 const HOLE_DEADLINE: Duration = Duration::from_millis(250);
