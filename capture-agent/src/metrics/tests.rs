@@ -47,7 +47,6 @@ fn encoded(containers: Vec<ContainerTotals>) -> String {
         capacity: 8,
         refused: 3,
         ring_size: 33_554_432,
-        ring_used: 640,
         ring_high_water: 4096,
         missed_runs: 4,
         ..AgentTotals::default()
@@ -103,7 +102,7 @@ fn totals_of_the_agent_stand_as_they_are() {
     assert_line(&text, "log_capturer_stream_pool_utilization 0.25");
     assert_line(&text, "log_capturer_containers_refused_total 3");
     assert_line(&text, "log_capturer_ring_size_bytes 33554432");
-    assert_line(&text, "log_capturer_ring_used_bytes 640");
+    assert_line(&text, "log_capturer_ring_used_bytes 0");
     assert_line(&text, "log_capturer_ring_high_water_bytes 4096");
     assert_line(&text, "log_capturer_containers_waiting 5");
     assert_line(&text, "log_capturer_tasks 0");

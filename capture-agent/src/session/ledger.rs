@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::totals::{AgentTotals, ContainerTotals, KernelTotals, SessionError, StreamTotals};
 use crate::histogram::Histogram;
+use crate::kernel::RingUse;
 use crate::pipeline::record::Account;
 
 /// Containers that are gone and whose totals are kept at most; beyond, the one that has been gone longest gives way.
@@ -35,6 +36,8 @@ pub struct Ledger {
     pub state_errors: AtomicU64,
     /// What the kernel side has counted for a slot by now.
     kernel: OnceLock<Box<KernelCounters>>,
+    /// Bytes that wait in the ring buffer.
+    ring: OnceLock<Arc<RingUse>>,
 }
 
 type KernelCounters = dyn Fn(u32) -> [KernelTotals; 2] + Send + Sync;
@@ -73,6 +76,7 @@ impl Ledger {
             reconcile_failures: AtomicU64::new(0),
             state_errors: AtomicU64::new(0),
             kernel: OnceLock::new(),
+            ring: OnceLock::new(),
         }
     }
 
@@ -91,6 +95,11 @@ impl Ledger {
     /// Reads the counters of running sessions with `kernel`, by slot. For the reader, once it has the slot table.
     pub fn read_kernel_with(&self, kernel: impl Fn(u32) -> [KernelTotals; 2] + Send + Sync + 'static) {
         let _ = self.kernel.set(Box::new(kernel));
+    }
+
+    /// Reads the ring buffer's use with `ring`. For the reader, once it has the ring buffer.
+    pub fn read_ring_with(&self, ring: Arc<RingUse>) {
+        let _ = self.ring.set(ring);
     }
 
     /// Opens a session of a container on a slot; its deliveries are to be counted in the account.
@@ -189,7 +198,8 @@ impl Ledger {
         let inner = self.lock();
         // Counted here and not by the reader, so that it agrees with the containers of the same scrape.
         let active_sessions = inner.containers.values().map(|entry| entry.current.len() as u64).sum();
-        let agent = AgentTotals { active_sessions, waiting: inner.waiting, ..inner.agent };
+        let ring_used = self.ring.get().map_or(0, |ring| ring.bytes());
+        let agent = AgentTotals { active_sessions, waiting: inner.waiting, ring_used, ..inner.agent };
         (
             agent,
             inner

@@ -62,7 +62,7 @@ pub struct Reader {
     pub(super) config: ReaderConfig,
     pub(super) table: Arc<SlotTable>,
     ring: RingBuf<MapData>,
-    ring_use: RingUse,
+    ring_use: Arc<RingUse>,
     ring_size: u64,
     ring_high_water: u64,
     stop: OwnedFd,
@@ -115,7 +115,8 @@ impl ReaderConfig {
             let table = Arc::clone(&table);
             move |slot| table.get(slot).map(kernel_totals).unwrap_or_default()
         });
-        let ring_use = RingUse::map(&ring)?;
+        let ring_use = Arc::new(RingUse::map(&ring)?);
+        self.ledger.read_ring_with(Arc::clone(&ring_use));
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let stopper = StopReader(stop.try_clone()?);
         let reader = Reader {
@@ -310,7 +311,7 @@ impl Reader {
             refused,
             waiting: 0,
             ring_size: self.ring_size,
-            ring_used: self.ring_use.bytes(),
+            ring_used: 0,
             ring_high_water: self.ring_high_water,
             missed_runs: self.missed_runs,
         });
