@@ -16,7 +16,8 @@ pub fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, DEADLINE).with_context(|| format!("{address}"))?;
     stream.set_read_timeout(Some(DEADLINE))?;
     stream.set_write_timeout(Some(DEADLINE))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    // To version 1.0 no server may answer in chunks.
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut reply = String::new();
     stream.read_to_string(&mut reply).with_context(|| format!("{address}{path}"))?;
     let status = reply.split(' ').nth(1).and_then(|code| code.parse().ok()).context("no HTTP status")?;

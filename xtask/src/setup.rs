@@ -27,6 +27,8 @@ pub enum Need {
     Bpf,
     /// Containers: the engine, its client, what images are made of.
     Engine,
+    /// Prometheus, which scrapes the agent and evaluates rules and dashboards in a test.
+    Prometheus,
 }
 
 /// One thing that has to be on the machine.
@@ -89,6 +91,14 @@ const PARTS: &[Part] = &[
         why: "names the tracepoints of attach mode `syscalls`, which tests use",
         find: find_tracefs,
         install: |_| mount_tracefs(),
+    },
+    Part {
+        need: Need::Prometheus,
+        name: "prometheus",
+        why: "scrapes the agent in a test, evaluates the dashboards and checks the rules",
+        find: find_prometheus,
+        // Its service would listen on 9090; the tests start one of their own on another port, so it would not be in the way.
+        install: |installer| installer.apt(&["prometheus"]),
     },
 ];
 
@@ -154,6 +164,11 @@ fn install(part: &Part, installer: &mut Installer) -> Result<()> {
 
 fn located(program: &str) -> Option<String> {
     find_program(program).map(|path| path.display().to_string())
+}
+
+/// The server and the tool that checks rules: Debian has both in one package, others do not.
+fn find_prometheus() -> Option<String> {
+    located("promtool").and_then(|_| located("prometheus"))
 }
 
 /// A C compiler alone is not enough: without the C library's static archive the test programs do not link.
