@@ -6,12 +6,15 @@
 pub mod agent;
 pub mod container;
 pub mod daemon;
+pub mod dashboard;
 pub mod engine;
 pub mod fidelity;
 pub mod http;
 pub mod image;
 pub mod poll;
 pub mod process;
+pub mod prometheus;
+pub mod promql;
 pub mod record;
 pub mod workspace;
 

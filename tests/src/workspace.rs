@@ -3,14 +3,19 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
+/// The repository's root.
+#[must_use]
+pub fn root() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    root.canonicalize().unwrap_or(root)
+}
+
 /// Cargo's target directory of the workspace.
 #[must_use]
 pub fn target_dir() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let root = root.canonicalize().unwrap_or(root);
     match env::var_os("CARGO_TARGET_DIR") {
-        Some(dir) => root.join(dir),
-        None => root.join("target"),
+        Some(dir) => root().join(dir),
+        None => root().join("target"),
     }
 }
 
