@@ -22,12 +22,7 @@ const WRITER: &str = "while :; do echo out; echo err >&2; sleep 0.2; done";
 #[test]
 fn every_expression_returns_data() -> Result<()> {
     let engine = engine::ensure()?;
-    let state = tempfile::tempdir().context("no directory for the agent's state")?;
-    let state = state.path().to_str().context("a path that is no text")?;
-    let agent = Agent::start(
-        Attach::Raw,
-        &["--bpf-stats", "--rotation-interval", "1s", "--docker-resubscribe", "2s", "--state-dir", state],
-    )?;
+    let agent = Agent::start(Attach::Raw, &["--bpf-stats", "--rotation-interval", "1s"])?;
     let prometheus = Prometheus::start(agent.address())?;
     let containers: Vec<_> = (0..3).map(|_| Container::start(&engine, "dashboards", WRITER)).collect::<Result<_>>()?;
     for container in &containers {
