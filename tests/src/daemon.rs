@@ -15,13 +15,17 @@ use crate::poll::eventually;
 use crate::process::pid_of;
 
 /// Starts the daemon given as its arguments, tells its pid, and ends it when standard input closes. That happens
-/// however the process that holds the other end dies, so a killed test leaves no daemon behind.
+/// however the process that holds the other end dies, so a killed test leaves no daemon behind. Containers that would
+/// outlive the daemon are removed then, unless a word says that the next daemon is to find them.
 const GUARDIAN: &str = r#"
 "$@" >"$DAEMON_LOG" 2>&1 &
 daemon=$!
 echo $daemon
-read -r _
+if read -r _; then keep=yes; fi
 kill -CONT $daemon 2>/dev/null
+if [ -n "$DAEMON_LIVE_HOST" ] && [ -z "$keep" ]; then
+    docker --host "$DAEMON_LIVE_HOST" ps --all --quiet | xargs -r docker --host "$DAEMON_LIVE_HOST" rm --force >/dev/null
+fi
 kill -TERM $daemon 2>/dev/null
 tries=0
 while kill -0 $daemon 2>/dev/null && [ $tries -lt 200 ]; do sleep 0.1; tries=$((tries + 1)); done
@@ -54,6 +58,8 @@ pub struct Setup {
     pub log: PathBuf,
     /// What network its containers get.
     pub network: Network,
+    /// Whether containers go on while the daemon is stopped, and are there again with the next (`--live-restore`).
+    pub live_restore: bool,
 }
 
 /// A running `dockerd` that was started here.
@@ -82,6 +88,9 @@ impl Daemon {
         command.arg("--exec-root").arg(&setup.exec_root).arg("--pidfile").arg(&setup.pid_file);
         command.arg("--data-root").arg(&setup.data_root);
         command.arg("--shutdown-timeout=2");
+        if setup.live_restore {
+            command.arg("--live-restore").env("DAEMON_LIVE_HOST", format!("unix://{}", setup.socket.display()));
+        }
         // Ctrl-C goes to the whole foreground group; the daemon has to outlive it by the clean-up.
         command.env("DAEMON_LOG", &setup.log).process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut guardian = command.spawn().context("sh, which guards dockerd, cannot be started")?;
@@ -118,6 +127,21 @@ impl Daemon {
     /// When the daemon is gone.
     pub fn thaw(&self) -> Result<()> {
         self.signal(Signal::CONT)
+    }
+
+    /// Ends the daemon and leaves its containers as they are; they go on where it was started with `live_restore`.
+    ///
+    /// # Errors
+    /// When its guardian is gone.
+    pub fn leave_containers(mut self) -> Result<()> {
+        let mut lifeline = self.lifeline.take().context("the guardian of dockerd is gone")?;
+        lifeline.write_all(b"keep\n").context("the guardian of dockerd is gone")
+    }
+
+    /// The daemon's process id.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.pid
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -23,7 +23,9 @@ const DEADLINE: Duration = Duration::from_mins(1);
 pub struct Engine {
     socket: PathBuf,
     /// `None` where somebody else runs it.
-    daemon: Option<Daemon>,
+    daemon: Mutex<Option<Daemon>>,
+    /// How a private daemon was started, so that it can be again.
+    setup: Option<Setup>,
     /// Where an engine that was started here keeps its log, a private one everything; removed after the daemon's end.
     _home: Option<TempDir>,
 }
@@ -47,7 +49,7 @@ pub fn ensure() -> Result<Arc<Engine>> {
 pub fn start_default() -> Result<Engine> {
     let socket = PathBuf::from(DEFAULT_SOCKET);
     if answers(&socket) {
-        let engine = Engine { socket, daemon: None, _home: None };
+        let engine = Engine { socket, daemon: Mutex::new(None), setup: None, _home: None };
         engine.remove_orphans();
         return Ok(engine);
     }
@@ -63,13 +65,14 @@ pub fn start_default() -> Result<Engine> {
         pid_file,
         log: home.path().join("dockerd.log"),
         network: Network::Bridge,
+        live_restore: false,
     };
     let daemon = Daemon::start(&setup).or_else(|_| {
         // Tests need no network; with one, a kernel that cannot do bridges or packet filters would be in the way.
         setup.network = Network::Isolated;
         Daemon::start(&setup)
     })?;
-    let engine = Engine { socket, daemon: Some(daemon), _home: Some(home) };
+    let engine = Engine { socket, daemon: Mutex::new(Some(daemon)), setup: None, _home: Some(home) };
     engine.remove_all_containers();
     Ok(engine)
 }
@@ -79,6 +82,18 @@ pub fn start_default() -> Result<Engine> {
 /// # Errors
 /// As [`ensure`].
 pub fn private() -> Result<Arc<Engine>> {
+    private_with(false)
+}
+
+/// As [`private`], but its containers go on while it is restarted ([`Engine::restart`]).
+///
+/// # Errors
+/// As [`ensure`].
+pub fn private_with_live_restore() -> Result<Arc<Engine>> {
+    private_with(true)
+}
+
+fn private_with(live_restore: bool) -> Result<Arc<Engine>> {
     let home = private_home()?;
     let path = |name: &str| home.path().join(name);
     let socket = path("docker.sock");
@@ -89,9 +104,10 @@ pub fn private() -> Result<Arc<Engine>> {
         pid_file: path("docker.pid"),
         log: path("dockerd.log"),
         network: Network::Isolated,
+        live_restore,
     };
     let daemon = Daemon::start(&setup)?;
-    Ok(Arc::new(Engine { socket, daemon: Some(daemon), _home: Some(home) }))
+    Ok(Arc::new(Engine { socket, daemon: Mutex::new(Some(daemon)), setup: Some(setup), _home: Some(home) }))
 }
 
 fn private_home() -> Result<TempDir> {
@@ -117,7 +133,7 @@ impl Engine {
     /// Whether it was started here and not found.
     #[must_use]
     pub fn is_ours(&self) -> bool {
-        self.daemon.is_some()
+        self.daemon().is_some()
     }
 
     /// The docker client, pointed at this engine.
@@ -141,7 +157,7 @@ impl Engine {
     /// # Errors
     /// When the engine is not ours to stop.
     pub fn freeze(&self) -> Result<()> {
-        self.own_daemon()?.freeze()
+        self.with_own_daemon(Daemon::freeze)?
     }
 
     /// Lets a frozen daemon go on.
@@ -149,11 +165,36 @@ impl Engine {
     /// # Errors
     /// When the engine is not ours.
     pub fn thaw(&self) -> Result<()> {
-        self.own_daemon()?.thaw()
+        self.with_own_daemon(Daemon::thaw)?
     }
 
-    fn own_daemon(&self) -> Result<&Daemon> {
-        self.daemon.as_ref().context("only an engine that was started here may be stopped")
+    /// Ends the daemon, stays without one for `pause`, and starts it again over the same data.
+    ///
+    /// # Errors
+    /// When the engine is not private, or does not come up again.
+    pub fn restart(&self, pause: Duration) -> Result<()> {
+        let setup = self.setup.as_ref().context("only a private engine may be restarted")?;
+        let mut daemon = self.daemon();
+        daemon.take().context("the engine has no daemon")?.leave_containers()?;
+        std::thread::sleep(pause);
+        *daemon = Some(Daemon::start(setup)?);
+        Ok(())
+    }
+
+    /// The daemon's process id; a restarted one has another.
+    ///
+    /// # Errors
+    /// When the engine is not ours.
+    pub fn daemon_pid(&self) -> Result<rustix::process::Pid> {
+        self.with_own_daemon(Daemon::pid)
+    }
+
+    fn with_own_daemon<T>(&self, act: impl FnOnce(&Daemon) -> T) -> Result<T> {
+        self.daemon().as_ref().map(act).context("only an engine that was started here may be stopped")
+    }
+
+    fn daemon(&self) -> MutexGuard<'_, Option<Daemon>> {
+        self.daemon.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes every container. Only for an engine that was started here, whose data is nobody else's.
@@ -181,12 +222,12 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if self.daemon.is_none() {
+        if !self.is_ours() {
             return;
         }
         // A frozen daemon removes nothing, and one that stops waits for each container that ignores SIGTERM.
         let _ = self.thaw();
         self.remove_all_containers();
-        self.daemon = None;
+        *self.daemon() = None;
     }
 }

@@ -96,7 +96,7 @@ impl Random {
         self.0.wrapping_shr(7)
     }
 
-    fn letters(&mut self, length: usize) -> String {
+    pub(crate) fn letters(&mut self, length: usize) -> String {
         (0..length).map(|_| char::from(b'a' + (self.next() % 26) as u8)).collect()
     }
 }

@@ -12,6 +12,7 @@
 
 mod cases;
 mod content;
+pub mod paced;
 mod sys;
 
 use std::io;

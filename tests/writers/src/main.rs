@@ -1,4 +1,4 @@
-//! `writer CASE [SEED]`: writes in one way.
+//! `writer CASE [SEED]`: writes in one way; `writer --paced …`: goes on writing.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status),
         // Standard error may be what is under test, so the status alone tells (and the exit message goes to a file).
         Err(message) => {
             let _ = std::fs::write("/writer-error", message);
@@ -15,7 +15,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &[&str]) -> Result<(), String> {
+fn run(arguments: &[&str]) -> Result<u8, String> {
+    if let ["--paced", pace @ ..] = arguments {
+        return capture_writers::paced::Pace::parse(pace)?.run().map_err(|error| format!("paced: {error}"));
+    }
+    once(arguments).map(|()| 0)
+}
+
+fn once(arguments: &[&str]) -> Result<(), String> {
     match arguments {
         ["--list"] => {
             for case in capture_writers::CASES {
@@ -31,7 +38,7 @@ fn run(arguments: &[&str]) -> Result<(), String> {
         }
         [case] => find(case)?.run(1).map_err(|error| format!("{case}: {error}")),
         [case, seed] => find(case)?.run(number(seed)?).map_err(|error| format!("{case}: {error}")),
-        _ => Err("usage: writer CASE [SEED]".to_owned()),
+        _ => Err("usage: writer CASE [SEED], or writer --paced SEED LINES PERIOD_MS CHUNK BATCHES STATUS".to_owned()),
     }
 }
 

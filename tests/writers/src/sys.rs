@@ -70,6 +70,19 @@ pub(crate) fn wait_writable(fd: c_int) -> io::Result<()> {
     check_fd(unsafe { libc::poll(&raw mut poll, 1, -1) }).map(drop)
 }
 
+/// Calls `handler` when SIGTERM comes; as the first process of a container it would be ignored otherwise.
+pub(crate) fn on_terminate(handler: extern "C" fn(c_int)) -> io::Result<()> {
+    // SAFETY: the handlers of this crate only store to an atomic.
+    let before = unsafe { libc::signal(libc::SIGTERM, handler as *const () as libc::sighandler_t) };
+    if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Sleeps until the time is over or a signal comes.
+pub(crate) fn sleep_ms(milliseconds: c_int) {
+    // SAFETY: no descriptors are passed.
+    unsafe { libc::poll(ptr::null_mut(), 0, milliseconds) };
+}
+
 pub(crate) fn fcntl(fd: c_int, command: c_int, argument: c_int) -> io::Result<c_int> {
     // SAFETY: only commands with an integer argument are used.
     check_fd(unsafe { libc::fcntl(fd, command, argument) })
