@@ -16,6 +16,7 @@ pub mod process;
 pub mod prometheus;
 pub mod promql;
 pub mod record;
+pub mod soak;
 pub mod workspace;
 
 pub use agent::{Agent, Attach};

@@ -1,4 +1,4 @@
-//! Developer commands of capture-agent: `cargo xtask setup`, `build`, `run`, `test`, `fidelity`.
+//! Developer commands of capture-agent: `cargo xtask setup`, `build`, `run`, `test`, `fidelity`, `soak`.
 
 mod build;
 mod demo;
@@ -6,6 +6,7 @@ mod fidelity;
 mod install;
 mod run;
 mod setup;
+mod soak;
 mod step;
 mod test;
 mod toolchain;
@@ -34,6 +35,8 @@ enum Command {
     Run(run::Options),
     /// Compare what the agent captures with Docker's own log, byte for byte, over a corpus of writers
     Fidelity(fidelity::Options),
+    /// Run the agent beside containers with mixed rates, crash loops and faults, and hold its figures against the bars
+    Soak(soak::Options),
     /// Run the unit tests, then the integration tests against the kernel and a container engine
     Test(test::Options),
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Build(options) => build::command(&options).map(|()| ExitCode::SUCCESS),
         Command::Run(options) => run::command(&options),
         Command::Fidelity(options) => fidelity::command(&options),
+        Command::Soak(options) => soak::command(&options),
         Command::Test(options) => test::command(&options),
     };
     outcome.unwrap_or_else(|error| report(&error))

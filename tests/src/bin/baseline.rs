@@ -1,16 +1,29 @@
 //! `baseline`: follows containers the old way, one log stream of the Docker API each. For comparison only.
 
-use std::{collections::HashMap, path::PathBuf};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use bollard::{
     Docker,
     container::LogOutput,
-    query_parameters::{EventsOptionsBuilder, LogsOptionsBuilder},
+    query_parameters::{EventsOptionsBuilder, ListContainersOptions, LogsOptionsBuilder},
 };
 use clap::Parser;
 use futures_util::StreamExt;
-use tokio::{fs, io::AsyncWriteExt};
+use tokio::{
+    fs::{self, File},
+    io::AsyncWriteExt,
+    runtime::Handle,
+    time::{sleep, timeout},
+};
 
 /// Follows every container that starts, and writes its raw bytes into files.
 #[derive(Parser)]
@@ -21,6 +34,27 @@ struct Arguments {
     /// Where to write; knows `{container_name}`, `{container_id}` and `{stream}`
     #[arg(long)]
     file_path: String,
+    /// Cancel each stream after so long and open it anew where it was; the containers that run already are followed too
+    #[arg(long, value_name = "SECONDS")]
+    rotation_seconds: Option<u64>,
+}
+
+/// Seconds that a stream that is opened anew repeats: a line is read a little after the time that it is stamped with.
+const REPEATED: i64 = 2;
+
+/// What it tells of itself.
+#[derive(Default)]
+struct Figures {
+    streams: AtomicI64,
+    rotations: AtomicU64,
+}
+
+/// Who follows.
+#[derive(Clone)]
+struct Follower {
+    docker: Docker,
+    figures: Arc<Figures>,
+    rotation: Option<Duration>,
 }
 
 #[tokio::main]
@@ -28,50 +62,152 @@ async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let socket = arguments.docker_host.trim_start_matches("unix://");
     let docker = Docker::connect_with_unix(socket, 120, bollard::API_DEFAULT_VERSION)?.negotiate_version().await?;
-    let filters = HashMap::from([("type", vec!["container"]), ("event", vec!["start"])]);
-    let mut events = docker.events(Some(EventsOptionsBuilder::default().filters(&filters).build()));
+    let figures = Arc::<Figures>::default();
+    let rotation = arguments.rotation_seconds.map(Duration::from_secs);
+    let follower = Follower { docker: docker.clone(), figures: Arc::clone(&figures), rotation };
+    let template = |name: &str, id: &str| {
+        arguments.file_path.replace("{container_name}", name.trim_start_matches('/')).replace("{container_id}", id)
+    };
+    if rotation.is_some() {
+        tokio::spawn(tell(figures));
+        for running in docker.list_containers(None::<ListContainersOptions>).await? {
+            let name = running.names.and_then(|names| names.into_iter().next()).unwrap_or_default();
+            let Some(id) = running.id else { continue };
+            let path = template(&name, &id);
+            tokio::spawn(follower.clone().follow(id, path, now()));
+        }
+    }
     // The request goes out with the first poll; what starts before it is not this program's to have.
     println!("following");
-    while let Some(event) = events.next().await {
-        let Some(actor) = event.context("the event stream broke")?.actor else { continue };
-        let Some(id) = actor.id else { continue };
-        let name = actor.attributes.and_then(|mut labels| labels.remove("name")).unwrap_or_default();
-        let template = arguments.file_path.replace("{container_name}", &name).replace("{container_id}", &id);
-        tokio::spawn(follow(docker.clone(), id, template));
+    loop {
+        let filters = HashMap::from([("type", vec!["container"]), ("event", vec!["start"])]);
+        let mut events = docker.events(Some(EventsOptionsBuilder::default().filters(&filters).build()));
+        while let Some(event) = events.next().await {
+            let event = match event {
+                Ok(event) => event,
+                // A daemon that is restarted; without rotation nobody restarts it.
+                Err(_) if rotation.is_some() => break,
+                Err(error) => return Err(error).context("the event stream broke"),
+            };
+            let Some(actor) = event.actor else { continue };
+            let Some(id) = actor.id else { continue };
+            let name = actor.attributes.and_then(|mut labels| labels.remove("name")).unwrap_or_default();
+            let path = template(&name, &id);
+            let since = if rotation.is_some() { event.time.unwrap_or_default() } else { 0 };
+            tokio::spawn(follower.clone().follow(id, path, since));
+        }
+        if rotation.is_none() {
+            return Ok(());
+        }
+        sleep(Duration::from_secs(1)).await;
     }
-    Ok(())
 }
 
-/// Copies one container's stream until it ends; one that cannot be followed is what the comparison shows.
-async fn follow(docker: Docker, id: String, template: String) {
-    if let Err(error) = copy(&docker, &id, &template).await {
-        eprintln!("baseline: {id:.12}: {error:#}");
+fn now() -> i64 {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since_epoch.map_or(0, |time| time.as_secs().cast_signed())
+}
+
+/// Prints the figures each second.
+async fn tell(figures: Arc<Figures>) {
+    loop {
+        let tasks = Handle::current().metrics().num_alive_tasks();
+        let (streams, rotations) = (figures.streams.load(Ordering::Relaxed), figures.rotations.load(Ordering::Relaxed));
+        println!("tasks={tasks} streams={streams} rotations={rotations}");
+        sleep(Duration::from_secs(1)).await;
     }
 }
 
-async fn copy(docker: &Docker, id: &str, template: &str) -> Result<()> {
-    let options = LogsOptionsBuilder::default().follow(true).stdout(true).stderr(true).build();
-    let mut output = docker.logs(id, Some(options));
-    let mut files = HashMap::new();
-    while let Some(piece) = output.next().await {
-        let (stream, bytes) = match piece? {
-            LogOutput::StdErr { message } => ("stderr", message),
-            LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
-                ("stdout", message)
+impl Follower {
+    /// Copies one container's stream until it ends; one that cannot be followed is what the comparison shows.
+    async fn follow(self, id: String, template: String, since: i64) {
+        self.figures.streams.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = self.rotate(&id, &template, since).await {
+            eprintln!("baseline: {id:.12}: {error:#}");
+        }
+        self.figures.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    async fn rotate(&self, id: &str, template: &str, since: i64) -> Result<()> {
+        let mut copy =
+            Copy { template, files: HashMap::new(), since, last: HashMap::new(), dated: self.rotation.is_some() };
+        let Some(rotation) = self.rotation else { return copy.copy(&self.docker, id).await };
+        loop {
+            // Dropping the stream in the middle of a read is what a rotation of a log stream is.
+            match timeout(rotation, copy.copy(&self.docker, id)).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => {
+                    let inspected = self.docker.inspect_container(id, None).await;
+                    if inspected
+                        .is_err_and(|error| matches!(error, bollard::errors::Error::DockerResponseServerError { .. }))
+                    {
+                        return Err(error);
+                    }
+                    sleep(Duration::from_secs(1)).await;
+                }
+                Err(_) => {
+                    self.figures.rotations.fetch_add(1, Ordering::Relaxed);
+                }
             }
-        };
-        let file = match files.entry(stream) {
+        }
+    }
+}
+
+/// One container's files, and how far they have come.
+struct Copy<'a> {
+    template: &'a str,
+    files: HashMap<&'static str, File>,
+    /// Where a stream that is opened anew begins, in whole seconds, as this client's API has them.
+    since: i64,
+    /// Time stamp of each stream's last line, in the API's own form: what is repeated is not written twice.
+    last: HashMap<&'static str, String>,
+    /// Whether time stamps are asked for.
+    dated: bool,
+}
+
+impl Copy<'_> {
+    async fn copy(&mut self, docker: &Docker, id: &str) -> Result<()> {
+        let since = i32::try_from(self.since).unwrap_or_default();
+        let options = LogsOptionsBuilder::default().follow(true).stdout(true).stderr(true);
+        let mut output = docker.logs(id, Some(options.timestamps(self.dated).since(since).build()));
+        let before = self.last.clone();
+        while let Some(piece) = output.next().await {
+            let (stream, bytes) = match piece? {
+                LogOutput::StdErr { message } => ("stderr", message),
+                LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
+                    ("stdout", message)
+                }
+            };
+            if !self.dated {
+                self.write(stream, &bytes).await?;
+                continue;
+            }
+            let text = bytes.iter().position(|&byte| byte == b' ').map(|end| bytes.split_at(end));
+            let (time, line) = text.context("a line without a time stamp")?;
+            let time = std::str::from_utf8(time).context("a time stamp that is no text")?;
+            // Fixed width in UTC, so that they compare as text.
+            if before.get(stream).is_none_or(|last| time > last.as_str()) {
+                self.write(stream, &line[1..]).await?;
+                time.clone_into(self.last.entry(stream).or_default());
+                self.since = now() - REPEATED;
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, stream: &'static str, bytes: &[u8]) -> Result<()> {
+        let file = match self.files.entry(stream) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
-                let path = PathBuf::from(template.replace("{stream}", stream));
+                let path = PathBuf::from(self.template.replace("{stream}", stream));
                 if let Some(directory) = path.parent() {
                     fs::create_dir_all(directory).await?;
                 }
                 entry.insert(fs::OpenOptions::new().create(true).append(true).open(path).await?)
             }
         };
-        file.write_all(&bytes).await?;
+        file.write_all(bytes).await?;
         file.flush().await?;
+        Ok(())
     }
-    Ok(())
 }

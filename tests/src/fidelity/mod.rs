@@ -6,14 +6,14 @@
 
 mod accounting;
 mod baseline;
-mod captured;
+pub(crate) mod captured;
 mod case;
 mod compare;
 mod engine_log;
 mod judge;
 mod late;
 mod operations;
-mod programs;
+pub(crate) mod programs;
 mod shell;
 mod short_lived;
 mod small_ring;

@@ -56,7 +56,7 @@ pub(super) fn text_data() -> Vec<u8> {
 }
 
 /// A static program: the image has no library. A target directory of its own keeps the flags out of other builds.
-fn writer() -> Result<PathBuf> {
+pub(crate) fn writer() -> Result<PathBuf> {
     const TARGET: &str = "x86_64-unknown-linux-gnu";
     let directory = target_dir().join("writers");
     let mut cargo = cargo();
@@ -84,7 +84,7 @@ fn writer32(program: &Path) -> Result<()> {
     text(gcc.arg(program).arg(source), DEADLINE).map(drop).context("the 32-bit writer does not build")
 }
 
-fn old_way() -> Result<PathBuf> {
+pub(crate) fn old_way() -> Result<PathBuf> {
     let mut cargo = cargo();
     cargo.args(["build", "--quiet", "--release", "--package", "capture-tests", "--features", "baseline"]);
     process::text(cargo.args(["--bin", "baseline"]), DEADLINE).context("the baseline does not build")?;
