@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
@@ -22,6 +22,7 @@ use tokio::{
     fs::{self, File},
     io::AsyncWriteExt,
     runtime::Handle,
+    sync::Mutex,
     time::{sleep, timeout},
 };
 
@@ -49,9 +50,13 @@ struct Figures {
     rotations: AtomicU64,
 }
 
+/// Files that are open now, so that containers that share one by the template share its descriptor too.
+type Files = Arc<Mutex<HashMap<PathBuf, Weak<Mutex<File>>>>>;
+
 /// Who follows.
 #[derive(Clone)]
 struct Follower {
+    files: Files,
     docker: Docker,
     figures: Arc<Figures>,
     rotation: Option<Duration>,
@@ -64,7 +69,8 @@ async fn main() -> Result<()> {
     let docker = Docker::connect_with_unix(socket, 120, bollard::API_DEFAULT_VERSION)?.negotiate_version().await?;
     let figures = Arc::<Figures>::default();
     let rotation = arguments.rotation_seconds.map(Duration::from_secs);
-    let follower = Follower { docker: docker.clone(), figures: Arc::clone(&figures), rotation };
+    let follower =
+        Follower { files: Files::default(), docker: docker.clone(), figures: Arc::clone(&figures), rotation };
     let template = |name: &str, id: &str| {
         arguments.file_path.replace("{container_name}", name.trim_start_matches('/')).replace("{container_id}", id)
     };
@@ -129,8 +135,14 @@ impl Follower {
     }
 
     async fn rotate(&self, id: &str, template: &str, since: i64) -> Result<()> {
-        let mut copy =
-            Copy { template, files: HashMap::new(), since, last: HashMap::new(), dated: self.rotation.is_some() };
+        let mut copy = Copy {
+            template,
+            files: HashMap::new(),
+            open: &self.files,
+            since,
+            last: HashMap::new(),
+            dated: self.rotation.is_some(),
+        };
         let Some(rotation) = self.rotation else { return copy.copy(&self.docker, id).await };
         loop {
             // Dropping the stream in the middle of a read is what a rotation of a log stream is.
@@ -156,7 +168,8 @@ impl Follower {
 /// One container's files, and how far they have come.
 struct Copy<'a> {
     template: &'a str,
-    files: HashMap<&'static str, File>,
+    files: HashMap<&'static str, Arc<Mutex<File>>>,
+    open: &'a Files,
     /// Where a stream that is opened anew begins, in whole seconds, as this client's API has them.
     since: i64,
     /// Time stamp of each stream's last line, in the API's own form: what is repeated is not written twice.
@@ -196,18 +209,29 @@ impl Copy<'_> {
     }
 
     async fn write(&mut self, stream: &'static str, bytes: &[u8]) -> Result<()> {
-        let file = match self.files.entry(stream) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                let path = PathBuf::from(self.template.replace("{stream}", stream));
-                if let Some(directory) = path.parent() {
-                    fs::create_dir_all(directory).await?;
-                }
-                entry.insert(fs::OpenOptions::new().create(true).append(true).open(path).await?)
-            }
-        };
+        if !self.files.contains_key(stream) {
+            let path = PathBuf::from(self.template.replace("{stream}", stream));
+            self.files.insert(stream, open(self.open, path).await?);
+        }
+        let mut file = self.files[stream].lock().await;
         file.write_all(bytes).await?;
         file.flush().await?;
         Ok(())
     }
+}
+
+/// The open file of a path, opened if it is not.
+async fn open(open: &Files, path: PathBuf) -> Result<Arc<Mutex<File>>> {
+    let mut open = open.lock().await;
+    if let Some(file) = open.get(&path).and_then(Weak::upgrade) {
+        return Ok(file);
+    }
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).await?;
+    }
+    let file = fs::OpenOptions::new().create(true).append(true).open(&path).await?;
+    let file = Arc::new(Mutex::new(file));
+    open.retain(|_, file| file.strong_count() > 0);
+    open.insert(path, Arc::downgrade(&file));
+    Ok(file)
 }

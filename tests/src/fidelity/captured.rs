@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 
 /// The path template that the agent gets.
-pub(crate) fn template(directory: &Path) -> String {
+pub(super) fn template(directory: &Path) -> String {
     format!("{}/{{container_name}}/{{container_id}}.{{stream}}", directory.display())
 }
 

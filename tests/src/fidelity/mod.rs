@@ -6,7 +6,7 @@
 
 mod accounting;
 mod baseline;
-pub(crate) mod captured;
+mod captured;
 mod case;
 mod compare;
 mod engine_log;

@@ -180,7 +180,12 @@ fn lines(outcome: &Outcome) -> [Bar; 3] {
     let short_lived = Bar {
         what: format!("lines missing, {} crashed containers and those that Docker restarts", outcome.crashed),
         bar: "0, none doubled".to_owned(),
-        measured: format!("{}; {} containers incomplete in all", show(complete.short_lived), complete.incomplete.len()),
+        measured: format!(
+            "{}; {} containers incomplete in all, {} pieces of nobody",
+            show(complete.short_lived),
+            complete.incomplete.len(),
+            complete.strange
+        ),
         old: None,
         met: complete.is_whole() && outcome.crashed > 0,
     };

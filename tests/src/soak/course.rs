@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     Agent, Engine, engine,
-    fidelity::{captured, programs},
+    fidelity::programs,
     poll::{DEADLINE, settled},
     process,
 };
@@ -91,7 +91,7 @@ fn start_agent(options: &Options, engine: &Engine, home: &Path, output: &Path) -
         "--docker-host",
         &engine.host(),
         "--file-path",
-        &captured::template(output),
+        &Collected::template(output),
         "--file-encoding",
         "raw",
         "--rotation-interval",
@@ -190,8 +190,8 @@ impl Run<'_> {
         ensure!(ended.status.success(), "the agent ended with {}: {}", ended.status, ended.stderr);
 
         println!("reading back what was captured");
-        let collected = Collected::find(output)?;
-        let mut completeness = Completeness::default();
+        let collected = Collected::read(output)?;
+        let mut completeness = Completeness { strange: collected.strange, ..Completeness::default() };
         for member in &self.fleet.members {
             completeness.long_lived(&collected, member)?;
         }
@@ -203,7 +203,7 @@ impl Run<'_> {
             completeness.restarted(&collected, victim, 1)?;
         }
         for gone in &gone {
-            completeness.gone(&collected, gone)?;
+            completeness.gone(&collected, gone);
         }
         let mut outcome = Outcome {
             options: self.options.clone(),

@@ -13,8 +13,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use rustix::process::{Signal, kill_process};
 
-use super::usage::Usage;
-use crate::{Engine, fidelity::captured, poll::eventually, process::pid_of};
+use super::{usage::Usage, verify::Collected};
+use crate::{Engine, poll::eventually, process::pid_of};
 
 /// How often each stream is cancelled and opened anew.
 const ROTATION: Duration = Duration::from_secs(30);
@@ -50,7 +50,7 @@ impl OldWay {
         std::fs::create_dir(output)?;
         let rotation = format!("{}", ROTATION.as_secs());
         let mut child = Command::new(program)
-            .args(["--docker-host", &engine.host(), "--file-path", &captured::template(output)])
+            .args(["--docker-host", &engine.host(), "--file-path", &Collected::template(output)])
             .args(["--rotation-seconds", &rotation])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -193,7 +193,7 @@ fn samples(outcome: &Outcome) -> String {
             empty(sample.reconcile_failures),
             sample.lost,
             sample.dropped,
-            sample.errors.values().sum::<f64>(),
+            sample.errors.values().fold(0.0, |sum, count| sum + count),
             empty(sample.connections),
             sample.kernel_connections,
         );

@@ -113,7 +113,12 @@ impl Highest {
             let highest = self.0.entry((*id).to_owned()).or_default();
             *highest = highest.max(*value);
         }
-        self.0.values().sum()
+        self.sum()
+    }
+
+    /// Of nothing it is 0 and not -0, which `sum` gives.
+    fn sum(&self) -> f64 {
+        self.0.values().fold(0.0, |sum, value| sum + value)
     }
 }
 
@@ -145,14 +150,18 @@ impl<'a> Sampler<'a> {
         let (scrape, existing, present) = self.scrape(phase)?;
         let own = |id: &str| self.long_lived.contains(id) || short_lived.contains(id);
         let rotations = scrape.by_container("log_capturer_stream_rotations_total");
-        let rotations = rotations.iter().filter(|(id, _)| self.long_lived.contains(**id)).map(|(_, count)| count).sum();
+        let rotations = rotations
+            .iter()
+            .filter(|(id, _)| self.long_lived.contains(**id))
+            .map(|(_, count)| count)
+            .fold(0.0, |sum, count| sum + count);
         let lost = self.lost.add(&scrape.by_container("log_capturer_lost_bytes_total"), own);
         let dropped = self.dropped.add(&scrape.by_container("log_capturer_dropped_bytes_total"), own);
         let now = scrape.by_label("log_capturer_stream_errors_total", "error_type", own);
         for (kind, count) in &now {
             self.errors.entry(kind.clone()).or_default().add(&HashMap::from([("", *count)]), |_| true);
         }
-        let errors = self.errors.iter().map(|(kind, highest)| (kind.clone(), highest.0.values().sum())).collect();
+        let errors = self.errors.iter().map(|(kind, highest)| (kind.clone(), highest.sum())).collect();
         let dockerd =
             self.engine.daemon_pid().and_then(|pid| Usage::of(pid.as_raw_nonzero().get().cast_unsigned())).ok();
         Ok(Sample {

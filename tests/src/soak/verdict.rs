@@ -24,6 +24,8 @@ pub struct Completeness {
     pub docker: Comparison,
     /// Containers of which not every line is there once.
     pub incomplete: BTreeSet<String>,
+    /// Pieces that do not say whose they are: torn lines.
+    pub strange: u64,
     /// What is wrong with the first of them.
     pub complaints: Vec<String>,
 }
@@ -32,50 +34,49 @@ impl Completeness {
     /// Whether every line of every container is there, once.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.incomplete.is_empty() && self.docker.only_docker == 0
+        self.incomplete.is_empty() && self.strange == 0 && self.docker.only_docker == 0
     }
 
     /// Checks a container that ran all the time and said its last line.
     pub(super) fn long_lived(&mut self, collected: &Collected, member: &Member) -> Result<()> {
-        let lines = self.of(collected, member.container.id(), member.pace.seed, 0)?;
+        let lines = self.of(collected, member.container.id(), member.pace.seed, 0);
         self.long_lived = self.long_lived.plus(lines);
         self.against_docker(collected, member)
     }
 
     /// Checks a container that was killed or restarted, of which `killed` runs may have no end.
     pub(super) fn restarted(&mut self, collected: &Collected, member: &Member, killed: u64) -> Result<()> {
-        let lines = self.of(collected, member.container.id(), member.pace.seed, killed)?;
+        let lines = self.of(collected, member.container.id(), member.pace.seed, killed);
         self.short_lived = self.short_lived.plus(lines);
         self.against_docker(collected, member)
     }
 
     /// Checks a container that is gone, and Docker's log with it.
-    pub(super) fn gone(&mut self, collected: &Collected, gone: &Gone) -> Result<()> {
-        let lines = self.of(collected, &gone.id, gone.seed, 0)?;
+    pub(super) fn gone(&mut self, collected: &Collected, gone: &Gone) {
+        let lines = self.of(collected, &gone.id, gone.seed, 0);
         self.short_lived = self.short_lived.plus(lines);
-        Ok(())
     }
 
-    fn of(&mut self, collected: &Collected, id: &str, seed: u32, killed: u64) -> Result<Lines> {
+    fn of(&mut self, collected: &Collected, id: &str, seed: u32, killed: u64) -> Lines {
         let mut sum = Lines::default();
         for stream in STREAMS {
-            let lines = Lines::read(&collected.bytes(id, stream)?, stream, seed, false);
+            let lines = Lines::read(collected.bytes(seed, stream), stream, seed, false);
             if !lines.is_complete(killed) {
                 self.complain(id, &format!("{stream}: {lines:?}"));
             }
             sum = sum.plus(lines);
         }
-        Ok(sum)
+        sum
     }
 
     fn against_docker(&mut self, collected: &Collected, member: &Member) -> Result<()> {
         let log = verify::docker_log(&member.log)?;
-        let id = member.container.id();
+        let seed = member.pace.seed;
         for stream in STREAMS {
             let logged = log.get(stream).map(Vec::as_slice).unwrap_or_default();
-            let comparison = Comparison::of(&collected.bytes(id, stream)?, logged, stream, member.pace.seed);
+            let comparison = Comparison::of(collected.bytes(seed, stream), logged, stream, seed);
             if comparison.only_docker > 0 {
-                self.complain(id, &format!("{stream}: {comparison:?}"));
+                self.complain(member.container.id(), &format!("{stream}: {comparison:?}"));
             }
             self.docker = self.docker.plus(comparison);
         }
@@ -95,12 +96,12 @@ impl Completeness {
 /// # Errors
 /// When its files cannot be read.
 pub(super) fn midway(directory: &Path, members: &[Member]) -> Result<Lines> {
-    let collected = Collected::find(directory)?;
+    let collected = Collected::read(directory)?;
     let mut sum = Lines::default();
     for member in members {
         for stream in STREAMS {
-            let bytes = collected.bytes(member.container.id(), stream)?;
-            sum = sum.plus(Lines::read(&bytes, stream, member.pace.seed, true));
+            let bytes = collected.bytes(member.pace.seed, stream);
+            sum = sum.plus(Lines::read(bytes, stream, member.pace.seed, true));
         }
     }
     Ok(sum)

@@ -1,8 +1,8 @@
 //! Are all lines of a container there, each once and in its order? By the lines themselves, and by Docker's own log.
 
 use std::{
-    collections::{BTreeMap, HashSet},
-    fs::{self, File},
+    collections::{BTreeMap, HashMap, HashSet},
+    fs::File,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
 };
@@ -131,40 +131,54 @@ fn place(line: &[u8], stream: &str, seed: u32) -> Option<Place> {
     place_of(line, stream.trim_start_matches("std"), seed)
 }
 
-/// Files of a collector, found by container id and stream whatever name the container had when they were opened.
+/// What a collector wrote: all containers' lines in one file for each stream, told apart by what the lines say.
+///
+/// So the collector holds two files however many containers there are, and its count of descriptors says something.
 #[derive(Debug, Default)]
-pub(super) struct Collected(BTreeMap<String, Vec<PathBuf>>);
+pub(super) struct Collected {
+    /// By seed, and the place in [`STREAMS`].
+    lines: HashMap<(u32, usize), Vec<u8>>,
+    /// Pieces that do not say whose they are.
+    pub(super) strange: u64,
+}
 
 impl Collected {
-    /// Looks through `<directory>/<name>/<id>.<stream>`.
-    ///
-    /// # Errors
-    /// When the directory cannot be read.
-    pub(super) fn find(directory: &Path) -> Result<Self> {
-        let mut found = Vec::new();
-        for folder in fs::read_dir(directory).with_context(|| format!("{}", directory.display()))? {
-            for file in fs::read_dir(folder?.path())? {
-                let file = file?;
-                found.push((file.metadata()?.created()?, file.file_name().to_string_lossy().into_owned(), file.path()));
-            }
-        }
-        found.sort();
-        let mut files: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
-        for (_, name, path) in found {
-            files.entry(name).or_default().push(path);
-        }
-        Ok(Self(files))
+    /// The path template for the collector.
+    pub(super) fn template(directory: &Path) -> String {
+        format!("{}/{{stream}}", directory.display())
     }
 
-    /// All bytes of a container's stream, oldest file first; none where there is no file.
+    /// Reads the files.
     ///
     /// # Errors
-    /// When a file cannot be read.
-    pub(super) fn bytes(&self, id: &str, stream: &str) -> Result<Vec<u8>> {
-        let paths = self.0.get(&format!("{id}.{stream}")).into_iter().flatten();
-        let parts = paths.map(|path| fs::read(path).with_context(|| format!("{}", path.display())));
-        Ok(parts.collect::<Result<Vec<_>>>()?.concat())
+    /// When one cannot be read.
+    pub(super) fn read(directory: &Path) -> Result<Self> {
+        let mut collected = Self::default();
+        for (number, stream) in STREAMS.into_iter().enumerate() {
+            let path = directory.join(stream);
+            let mut file = BufReader::new(File::open(&path).with_context(|| format!("{}", path.display()))?);
+            let mut line = Vec::new();
+            while file.read_until(b'\n', &mut line)? > 0 {
+                match seed_of(&line) {
+                    Some(seed) => collected.lines.entry((seed, number)).or_default().extend_from_slice(&line),
+                    None => collected.strange += 1,
+                }
+                line.clear();
+            }
+        }
+        Ok(collected)
     }
+
+    /// The lines of a container's stream, in their order; none where there are none.
+    pub(super) fn bytes(&self, seed: u32, stream: &str) -> &[u8] {
+        let number = STREAMS.iter().position(|name| *name == stream).unwrap_or_default();
+        self.lines.get(&(seed, number)).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+/// The second word of a line.
+fn seed_of(line: &[u8]) -> Option<u32> {
+    std::str::from_utf8(line).ok()?.split(' ').nth(1)?.parse().ok()
 }
 
 /// Reads a container's `json-file` log from the disk, its rotated files (`….log.N`, the highest the oldest) before it.
