@@ -75,7 +75,6 @@ async fn main() -> Result<()> {
         arguments.file_path.replace("{container_name}", name.trim_start_matches('/')).replace("{container_id}", id)
     };
     if rotation.is_some() {
-        tokio::spawn(tell(figures));
         for running in docker.list_containers(None::<ListContainersOptions>).await? {
             let name = running.names.and_then(|names| names.into_iter().next()).unwrap_or_default();
             let Some(id) = running.id else { continue };
@@ -85,6 +84,9 @@ async fn main() -> Result<()> {
     }
     // The request goes out with the first poll; what starts before it is not this program's to have.
     println!("following");
+    if rotation.is_some() {
+        tokio::spawn(tell(figures));
+    }
     loop {
         let filters = HashMap::from([("type", vec!["container"]), ("event", vec!["start"])]);
         let mut events = docker.events(Some(EventsOptionsBuilder::default().filters(&filters).build()));
