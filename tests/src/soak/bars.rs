@@ -181,7 +181,7 @@ fn lines(outcome: &Outcome) -> [Bar; 3] {
         what: format!("lines missing, {} crashed containers and those that Docker restarts", outcome.crashed),
         bar: "0, none doubled".to_owned(),
         measured: format!(
-            "{}; {} containers incomplete in all, {} pieces of nobody",
+            "{}; {} containers incomplete in all, {} pieces of nobody's",
             show(complete.short_lived),
             complete.incomplete.len(),
             complete.strange

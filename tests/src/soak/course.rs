@@ -49,7 +49,7 @@ pub fn run(options: &Options) -> Result<Outcome> {
     let home = tempfile::Builder::new().prefix("soak-").tempdir().context("no directory for the output")?;
     let output = home.path().join("agent");
     std::fs::create_dir(&output)?;
-    let agent = start_agent(options, &engine, home.path(), &output)?;
+    let agent = start_agent(options, &engine, &output)?;
 
     println!("starting {} containers", options.containers);
     let fleet = Fleet::start(&engine, options.containers)?;
@@ -79,10 +79,8 @@ pub fn run(options: &Options) -> Result<Outcome> {
     run.finish(&output)
 }
 
-fn start_agent(options: &Options, engine: &Engine, home: &Path, output: &Path) -> Result<Agent> {
+fn start_agent(options: &Options, engine: &Engine, output: &Path) -> Result<Agent> {
     let seconds = |length: Duration| format!("{}s", length.as_secs());
-    let state = home.join("state");
-    std::fs::create_dir(&state)?;
     // Series of crashed containers are to come and go within the run, however short it is.
     let grace = Duration::from_mins(5).min(options.length / 6).max(Duration::from_secs(10));
     let agent = Agent::spawn(&[
@@ -98,8 +96,6 @@ fn start_agent(options: &Options, engine: &Engine, home: &Path, output: &Path) -
         &seconds(options.rotation_interval),
         "--metrics-grace",
         &seconds(grace),
-        "--state-dir",
-        &state.display().to_string(),
     ])?;
     agent.wait_ready()?;
     Ok(agent)

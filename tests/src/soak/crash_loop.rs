@@ -21,14 +21,14 @@ const LOOPS: u32 = 2;
 /// Between two containers of a loop.
 const BREAK: Duration = Duration::from_secs(3);
 const DEADLINE: Duration = Duration::from_mins(1);
-/// Seeds of the long-lived containers are below.
-const FIRST_SEED: u32 = 1_000_000;
+/// Numbers of the long-lived containers are below.
+const FIRST: u32 = 1_000_000;
 
 /// A container that has come and gone.
 #[derive(Clone, Debug)]
 pub(super) struct Gone {
     pub(super) id: String,
-    pub(super) seed: u32,
+    pub(super) seed: u64,
 }
 
 /// All crash loops of a soak.
@@ -50,8 +50,8 @@ struct Shared {
     /// Loops that are between two containers.
     idle: AtomicU32,
     gone: Mutex<Vec<Gone>>,
-    /// Of containers that run at this moment or are about to.
-    seeds: AtomicU32,
+    /// Number of the next container.
+    next: AtomicU32,
 }
 
 impl CrashLoops {
@@ -61,8 +61,9 @@ impl CrashLoops {
     /// When a container cannot be started.
     pub(super) fn start(engine: &Arc<Engine>) -> Result<Self> {
         // The first lives long enough for Docker to restart it at once; the second is made to wait ever longer.
-        let paces = [(6, 2000), (3, 300)].into_iter().zip(FIRST_SEED..);
-        let restarted = paces.map(|((batches, period_ms), seed)| {
+        let paces = [(6, 2000), (3, 300)].into_iter().zip(FIRST..);
+        let restarted = paces.map(|((batches, period_ms), number)| {
+            let seed = fleet::seed(number);
             let words = fleet::words(Pace { seed, lines: 3, period_ms, chunk: 0, batches, status: 1 });
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             let container = fleet::builder(engine, "restarted")?.options(["--restart", "always"]).start(&words)?;
@@ -70,7 +71,7 @@ impl CrashLoops {
             Ok(Member { container, pace: Pace::parse(&words[2..]).map_err(anyhow::Error::msg)?, log })
         });
         let restarted = restarted.collect::<Result<Vec<_>>>()?;
-        let shared = Arc::new(Shared { seeds: (FIRST_SEED + 100).into(), ..Shared::default() });
+        let shared = Arc::new(Shared { next: (FIRST + 100).into(), ..Shared::default() });
         let loops = (0..LOOPS)
             .map(|_| {
                 let (engine, shared) = (Arc::clone(engine), Arc::clone(&shared));
@@ -192,7 +193,7 @@ impl Shared {
             if self.paused.load(Ordering::SeqCst) {
                 continue;
             }
-            let seed = self.seeds.fetch_add(1, Ordering::SeqCst);
+            let seed = fleet::seed(self.next.fetch_add(1, Ordering::SeqCst));
             let words = fleet::words(Pace { seed, lines: 20, period_ms: 50, chunk: 0, batches: 3, status: 1 });
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             let container = fleet::builder(engine, "crashing")?.start(&words)?;

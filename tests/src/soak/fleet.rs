@@ -61,6 +61,11 @@ pub(super) fn words(pace: Pace) -> Vec<String> {
     std::iter::once("/writer".to_owned()).chain(pace.arguments()).collect()
 }
 
+/// What the lines of the container with this number carry; another soak on the machine has others.
+pub(super) fn seed(number: u32) -> u64 {
+    u64::from(std::process::id()) << 32 | u64::from(number)
+}
+
 /// The pace of the container with this number: most write a line each second, some nothing, some in bursts, a few much.
 fn pace(number: u32) -> Pace {
     let (lines, period_ms, chunk) = match number % 18 {
@@ -72,7 +77,7 @@ fn pace(number: u32) -> Pace {
         7 if number < 36 => (20, 100, 0),
         _ => (1, 1000, 0),
     };
-    Pace { seed: number, lines, period_ms, chunk, batches: 0, status: 0 }
+    Pace { seed: seed(number), lines, period_ms, chunk, batches: 0, status: 0 }
 }
 
 impl Fleet {
@@ -110,7 +115,7 @@ impl Fleet {
     /// # Errors
     /// When the engine does not start it.
     pub(super) fn extra(engine: &Arc<Engine>, number: u32) -> Result<Member> {
-        let pace = Pace { seed: number, lines: 1, period_ms: 1000, chunk: 0, batches: 0, status: 0 };
+        let pace = Pace { seed: seed(number), lines: 1, period_ms: 1000, chunk: 0, batches: 0, status: 0 };
         let (container, pace) = start(engine, pace)?;
         let log = log_of(engine, &container)?;
         Ok(Member { container, pace, log })

@@ -71,7 +71,7 @@ fn chart<'a>(
     let mut chart = ChartBuilder::on(area)
         .caption(panel.title, ("sans-serif", 16))
         .margin(8)
-        .x_label_area_size(26)
+        .x_label_area_size(38)
         .y_label_area_size(64)
         .build_cartesian_2d(0.0..end, bottom..top)?;
     chart.configure_mesh().light_line_style(WHITE).x_labels(7).y_labels(5).x_desc("minutes").draw()?;

@@ -24,7 +24,7 @@ pub struct Completeness {
     pub docker: Comparison,
     /// Containers of which not every line is there once.
     pub incomplete: BTreeSet<String>,
-    /// Pieces that do not say whose they are: torn lines.
+    /// Torn lines, which do not say whose they are.
     pub strange: u64,
     /// What is wrong with the first of them.
     pub complaints: Vec<String>,
@@ -57,7 +57,7 @@ impl Completeness {
         self.short_lived = self.short_lived.plus(lines);
     }
 
-    fn of(&mut self, collected: &Collected, id: &str, seed: u32, killed: u64) -> Lines {
+    fn of(&mut self, collected: &Collected, id: &str, seed: u64, killed: u64) -> Lines {
         let mut sum = Lines::default();
         for stream in STREAMS {
             let lines = Lines::read(collected.bytes(seed, stream), stream, seed, false);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use capture_writers::paced::{Place, place_of};
+use capture_writers::paced::{MARK, Place, place_of};
 use serde_json::Value;
 
 /// What a container can write to.
@@ -31,7 +31,7 @@ pub struct Lines {
 
 impl Lines {
     /// Reads what was collected of a stream. With `midway`, the collector began later than the container.
-    pub(super) fn read(bytes: &[u8], stream: &str, seed: u32, midway: bool) -> Self {
+    pub(super) fn read(bytes: &[u8], stream: &str, seed: u64, midway: bool) -> Self {
         let mut lines = Self::default();
         let mut next = Place { run: 1, number: 0, last: false };
         let mut pieces = bytes.split(|&byte| byte == b'\n').peekable();
@@ -100,7 +100,7 @@ pub struct Comparison {
 
 impl Comparison {
     /// Compares one stream.
-    pub(super) fn of(ours: &[u8], docker: &[u8], stream: &str, seed: u32) -> Self {
+    pub(super) fn of(ours: &[u8], docker: &[u8], stream: &str, seed: u64) -> Self {
         if ours.ends_with(docker) {
             return Self { streams: 1, identical: 1, ..Self::default() };
         }
@@ -127,7 +127,7 @@ impl Comparison {
 }
 
 /// The writer calls its streams `out` and `err`.
-fn place(line: &[u8], stream: &str, seed: u32) -> Option<Place> {
+fn place(line: &[u8], stream: &str, seed: u64) -> Option<Place> {
     place_of(line, stream.trim_start_matches("std"), seed)
 }
 
@@ -137,8 +137,8 @@ fn place(line: &[u8], stream: &str, seed: u32) -> Option<Place> {
 #[derive(Debug, Default)]
 pub(super) struct Collected {
     /// By seed, and the place in [`STREAMS`].
-    lines: HashMap<(u32, usize), Vec<u8>>,
-    /// Pieces that do not say whose they are.
+    lines: HashMap<(u64, usize), Vec<u8>>,
+    /// Torn lines, which do not say whose they are.
     pub(super) strange: u64,
 }
 
@@ -161,7 +161,8 @@ impl Collected {
             while file.read_until(b'\n', &mut line)? > 0 {
                 match seed_of(&line) {
                     Some(seed) => collected.lines.entry((seed, number)).or_default().extend_from_slice(&line),
-                    None => collected.strange += 1,
+                    // The agent captures every container of the machine, so there may be lines of others.
+                    None => collected.strange += u64::from(is_marked(&line)),
                 }
                 line.clear();
             }
@@ -170,15 +171,20 @@ impl Collected {
     }
 
     /// The lines of a container's stream, in their order; none where there are none.
-    pub(super) fn bytes(&self, seed: u32, stream: &str) -> &[u8] {
+    pub(super) fn bytes(&self, seed: u64, stream: &str) -> &[u8] {
         let number = STREAMS.iter().position(|name| *name == stream).unwrap_or_default();
         self.lines.get(&(seed, number)).map(Vec::as_slice).unwrap_or_default()
     }
 }
 
-/// The second word of a line.
-fn seed_of(line: &[u8]) -> Option<u32> {
-    std::str::from_utf8(line).ok()?.split(' ').nth(1)?.parse().ok()
+/// The second word of a line that begins as those of a soak do.
+fn seed_of(line: &[u8]) -> Option<u64> {
+    std::str::from_utf8(line).ok()?.strip_prefix(MARK)?.split(' ').nth(1)?.parse().ok()
+}
+
+/// Whether a soak's writer had a hand in a piece.
+fn is_marked(line: &[u8]) -> bool {
+    line.windows(MARK.len()).any(|bytes| bytes == MARK.as_bytes())
 }
 
 /// Reads a container's `json-file` log from the disk, its rotated files (`….log.N`, the highest the oldest) before it.

@@ -11,6 +11,9 @@ use std::{
 
 use crate::{content::Random, sys};
 
+/// Begins each line, so that other programs' output in the same file is told apart.
+pub const MARK: &str = "soak-";
+
 /// Keeps the number of the run, so that the lines of a container that is started again differ from those before.
 const RUN_FILE: &str = "/run-number";
 /// What the last line of a run has for a filler, which is letters otherwise.
@@ -25,8 +28,8 @@ static STOP: AtomicBool = AtomicBool::new(false);
 /// How to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Who writes; part of each line.
-    pub seed: u32,
+    /// Who writes; part of each line, and unlike that of any other writer on the machine.
+    pub seed: u64,
     /// Lines on standard output at a time; a sixteenth of it, but at least one, goes to standard error.
     pub lines: u64,
     /// Milliseconds between two such batches; 0 for one batch and then silence.
@@ -52,19 +55,21 @@ pub struct Place {
 
 /// The bytes of a line, with its newline.
 #[must_use]
-pub fn line(stream: &str, seed: u32, place: Place) -> Vec<u8> {
+pub fn line(stream: &str, seed: u64, place: Place) -> Vec<u8> {
     let Place { run, number, last } = place;
-    let mut random = Random::new(seed ^ run.rotate_left(20) ^ (number as u32).wrapping_mul(0x9e37_79b9));
+    let mut random = Random::new(
+        seed as u32 ^ (seed >> 32) as u32 ^ run.rotate_left(20) ^ (number as u32).wrapping_mul(0x9e37_79b9),
+    );
     let length = random.next() % 50;
     let filler = if last { LAST.to_owned() } else { random.letters(length as usize) };
-    format!("{stream} {seed} {run} {number:08} {filler}\n").into_bytes()
+    format!("{MARK}{stream} {seed} {run} {number:08} {filler}\n").into_bytes()
 }
 
 /// Reads a line back (without its newline); `None` where it is not exactly what [`line()`] makes.
 #[must_use]
-pub fn place_of(bytes: &[u8], stream: &str, seed: u32) -> Option<Place> {
+pub fn place_of(bytes: &[u8], stream: &str, seed: u64) -> Option<Place> {
     let text = std::str::from_utf8(bytes).ok()?;
-    let mut words = text.strip_prefix(stream)?.strip_prefix(' ')?.splitn(4, ' ');
+    let mut words = text.strip_prefix(MARK)?.strip_prefix(stream)?.strip_prefix(' ')?.splitn(4, ' ');
     let _seed = words.next()?;
     let (run, number) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     let place = Place { run, number, last: words.next()? == LAST };
@@ -76,7 +81,7 @@ impl Pace {
     #[must_use]
     pub fn arguments(self) -> Vec<String> {
         let Self { seed, lines, period_ms, chunk, batches, status } = self;
-        let numbers = [u64::from(seed), lines, period_ms, chunk as u64, batches, u64::from(status)];
+        let numbers = [seed, lines, period_ms, chunk as u64, batches, u64::from(status)];
         std::iter::once("--paced".to_owned()).chain(numbers.iter().map(u64::to_string)).collect()
     }
 
