@@ -16,6 +16,6 @@ fn soak(options: Options) -> Result<()> {
 }
 
 #[test]
-fn three_minutes_with_crash_loops() -> Result<()> {
-    soak(Options { length: Duration::from_mins(3), ..Options::default() })
+fn three_minutes_with_crash_loops_and_a_frozen_engine() -> Result<()> {
+    soak(Options { length: Duration::from_mins(3), freeze: Some(Duration::from_secs(30)), ..Options::default() })
 }

@@ -32,7 +32,7 @@ struct Arguments {
     /// Attach mode of the agent
     #[arg(long, default_value = "auto", value_parser = ["auto", "raw", "syscalls"])]
     attach: String,
-    /// Where the page, the table of samples and the plot go
+    /// Where the page, the table of samples and the plot go; from the root of the repository
     #[arg(long, default_value = "docs/results", value_name = "DIR")]
     out: PathBuf,
 }
