@@ -206,3 +206,121 @@ fn zero(what: &str, count: f64, unit: &str) -> Bar {
     let measured = if count.is_nan() { MISSING.to_owned() } else { format!("{count} {unit}").trim().to_owned() };
     Bar { what: what.to_owned(), bar: "0".to_owned(), measured, old: None, met: count == 0.0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::soak::{Completeness, Lines, Options, Usage};
+
+    /// Ten minutes of two containers, in which all is as it must be.
+    fn flawless() -> Outcome {
+        let sample = |number: u32| Sample {
+            at: f64::from(number) * 5.0,
+            phase: if number.is_multiple_of(10) { Phase::Quiet } else { Phase::Busy },
+            usage: Usage { fds: 45, threads: 7, rss: 96 << 20, cpu: 0.1 },
+            tasks: Some(4.0),
+            active: Some(2.0),
+            existing: Some(2),
+            present: 2,
+            rotations: f64::from(number / 6 * 2),
+            reconcile_failures: Some(0.0),
+            lost: 0.0,
+            dropped: 0.0,
+            errors: std::collections::BTreeMap::new(),
+            connections: Some(1.0),
+            kernel_connections: 1,
+            dockerd: None,
+            old: None,
+        };
+        let lines = Lines { whole: 10, ..Lines::default() };
+        let docker = crate::soak::Comparison { streams: 2, identical: 2, ..crate::soak::Comparison::default() };
+        Outcome {
+            options: Options { containers: 2, length: Duration::from_mins(10), ..Options::default() },
+            samples: (0..=120).map(sample).collect(),
+            diary: Vec::new(),
+            machine: String::new(),
+            completeness: Completeness { long_lived: lines, short_lived: lines, docker, ..Completeness::default() },
+            old_lines: None,
+            crashed: 1,
+            dockerd_alone: None,
+            bars: Vec::new(),
+        }
+    }
+
+    /// The bars that are missed once `spoil` has had its way.
+    fn missed(spoil: impl Fn(&mut Outcome)) -> Vec<String> {
+        let mut outcome = flawless();
+        spoil(&mut outcome);
+        all(&outcome, 0.0).into_iter().filter(|bar| !bar.met).map(|bar| bar.what).collect()
+    }
+
+    /// As [`missed`], for each sample and its number.
+    fn missed_with(spoil: impl Fn(usize, &mut Sample)) -> Vec<String> {
+        missed(|outcome| outcome.samples.iter_mut().enumerate().for_each(|(number, sample)| spoil(number, sample)))
+    }
+
+    #[test]
+    fn nothing_is_missed_where_all_is_well() {
+        assert_eq!(missed(|_| ()), Vec::<String>::new());
+        assert_eq!(all(&flawless(), 1.0).iter().filter(|bar| !bar.met).count(), 1, "books that are off");
+    }
+
+    #[test]
+    fn growth_is_missed_and_growth_before_the_warm_up_is_not() {
+        assert_eq!(missed_with(|number, s| s.usage.fds += number as u64 / 60), ["FD growth"]);
+        assert_eq!(missed_with(|number, s| s.usage.threads += u64::from(number > 80)), ["thread growth"]);
+        assert_eq!(missed_with(|number, s| s.tasks = Some(if number > 80 { 5.0 } else { 4.0 })), ["task growth"]);
+        assert_eq!(missed_with(|number, s| s.usage.rss += number as u64 * 60_000).len(), 1);
+        assert!(missed_with(|number, s| s.usage.fds += u64::from(number > 20)).is_empty());
+        let hammered = |number, s: &mut Sample| {
+            if number > 80 && number < 85 {
+                s.phase = Phase::Hammered;
+                s.usage.fds += 40;
+            }
+        };
+        assert!(missed_with(hammered).is_empty(), "connections of the harness are no growth");
+    }
+
+    #[test]
+    fn a_metric_that_is_not_there_is_not_a_metric_that_is_zero() {
+        assert_eq!(missed_with(|_, s| s.tasks = None), ["task growth"]);
+        assert_eq!(missed_with(|_, s| s.reconcile_failures = None), ["rotations that did not reconcile"]);
+        assert_eq!(missed_with(|_, s| s.connections = None), ["Docker API connections held"]);
+        assert_eq!(missed_with(|_, s| s.active = None), ["active streams"]);
+    }
+
+    #[test]
+    fn one_sample_is_enough_to_miss() {
+        let once = |spoil: fn(&mut Sample)| {
+            missed_with(move |number, s| {
+                if number == 60 {
+                    spoil(s);
+                }
+            })
+        };
+        assert_eq!(once(|s| s.connections = Some(3.0)), ["Docker API connections held"]);
+        assert_eq!(once(|s| s.kernel_connections = 3), ["Docker API connections held"]);
+        assert_eq!(once(|s| s.active = Some(3.0)), ["active streams"]);
+        assert_eq!(once(|s| s.present = 1), ["active streams"]);
+        assert_eq!(once(|s| s.dropped = 1.0), ["bytes lost or dropped, by reconciliation"]);
+    }
+
+    #[test]
+    fn rotations_are_counted_by_container_minute_and_interval() {
+        assert!(all(&flawless(), 0.0).iter().any(|bar| bar.bar == "≥ 36"), "2 containers, 2 a minute, 9 minutes");
+        assert_eq!(missed_with(|_, s| s.rotations *= 0.8).len(), 1);
+        assert_eq!(missed(|outcome| outcome.options.rotation_interval = Duration::from_secs(10)).len(), 1);
+    }
+
+    #[test]
+    fn lines_that_are_missing_doubled_or_never_looked_at_are_missed() {
+        assert_eq!(missed(|outcome| outcome.completeness.long_lived.missing = 1).len(), 1);
+        assert_eq!(missed(|outcome| outcome.completeness.long_lived.doubled = 1).len(), 1);
+        assert_eq!(missed(|outcome| outcome.completeness.long_lived.whole = 0).len(), 1);
+        assert_eq!(missed(|outcome| outcome.completeness.strange = 1).len(), 1);
+        assert_eq!(missed(|outcome| outcome.crashed = 0).len(), 1);
+        assert_eq!(missed(|outcome| outcome.completeness.docker.only_docker = 1).len(), 2);
+    }
+}
