@@ -47,8 +47,8 @@ pub struct AgentSettings {
     pub capture: CaptureArgs,
     /// What is kept and shown of its own operation; `None` for nothing.
     pub admin: Option<AdminArgs>,
-    /// The engine's socket.
-    pub docker_host: String,
+    /// Where the engine is.
+    pub docker: DockerConfig,
     /// The one container whose output is wanted; `None` for all.
     pub only: Option<String>,
 }
@@ -88,8 +88,7 @@ impl AgentSettings {
         kernel::check(attach)?;
         let hierarchy = Hierarchy::find()?;
         let (directory, wanted) = Directory::new();
-        let docker = DockerConfig { endpoint: self.docker_host.clone(), ..DockerConfig::default() }
-            .build(Arc::clone(&directory), wanted)?;
+        let docker = self.docker.build(Arc::clone(&directory), wanted)?;
         let grace = self.admin.as_ref().map_or(GRACE_WITHOUT_METRICS, |admin| admin.metrics_grace.0);
         let ledger = Arc::new(Ledger::new(grace));
         let bpf_stats = Arc::<BpfStats>::default();

@@ -17,6 +17,7 @@ use super::run::shutdown_on_signals;
 use super::settings::CaptureArgs;
 use crate::containers::cgroups::{CommandCgroup, Hierarchy};
 use crate::containers::directory::{Directory, Metadata};
+use crate::containers::docker::DockerConfig;
 
 /// Exit status of a command that does not exist, as shells have it.
 const NOT_FOUND: u8 = 127;
@@ -65,7 +66,7 @@ pub fn exec(args: ExecArgs) -> anyhow::Result<u8> {
         let agent = AgentSettings {
             capture: args.capture,
             admin: None,
-            docker_host: "unix:///var/run/docker.sock".to_owned(),
+            docker: DockerConfig::default(),
             only: Some(id.clone()),
         }
         .build()?;

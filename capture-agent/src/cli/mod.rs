@@ -1,6 +1,7 @@
 //! The command line: arguments become validated settings here, and nowhere else.
 
 mod agent;
+mod docker;
 mod exec;
 mod period;
 mod run;

@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::agent::{Agent, AgentSettings};
+use super::docker::DockerArgs;
 use super::exec;
 use super::settings::{AdminArgs, CaptureArgs};
 use crate::containers::cgroups::CommandCgroup;
@@ -25,9 +26,8 @@ pub struct RunArgs {
     #[command(flatten)]
     admin: AdminArgs,
 
-    /// Where the Docker engine listens. It is asked for names and labels only.
-    #[arg(long, value_name = "SOCKET", default_value = "unix:///var/run/docker.sock", env = "DOCKER_HOST")]
-    docker_host: String,
+    #[command(flatten)]
+    docker: DockerArgs,
 
     /// Capture a short command first, so that there is something to see without a container.
     #[arg(long, env = "CAPTURE_AGENT_DEMO")]
@@ -47,7 +47,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<u8> {
     let agent = runtime.block_on(async {
         let shutdown = shutdown_on_signals()?;
         let mut agent =
-            AgentSettings { capture: args.capture, admin: Some(args.admin), docker_host: args.docker_host, only: None }
+            AgentSettings { capture: args.capture, admin: Some(args.admin), docker: args.docker.config()?, only: None }
                 .build()?;
         let demo = args.demo.then(|| demonstrate(&agent, &shutdown));
         agent.run(shutdown).await;
@@ -57,6 +57,8 @@ pub fn run(args: RunArgs) -> anyhow::Result<u8> {
         anyhow::Ok(agent)
     })?;
     agent.shut_down()?;
+    // A look-up of the engine's host name may still be under way, and cannot be stopped.
+    runtime.shutdown_background();
     Ok(0)
 }
 

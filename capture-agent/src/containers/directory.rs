@@ -79,9 +79,24 @@ impl Directory {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Stores what the engine said of a container.
+    /// What is known of `id`, if anything; nobody is asked.
+    pub fn known(&self, id: &str) -> Option<Arc<Metadata>> {
+        match self.entries.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
+            Some(Entry::Known(metadata)) => Some(Arc::clone(metadata)),
+            _ => None,
+        }
+    }
+
+    /// Whether `id` was asked for and no answer came yet.
+    pub fn is_awaited(&self, id: &str) -> bool {
+        matches!(self.entries.lock().unwrap_or_else(PoisonError::into_inner).get(id), Some(Entry::Asked))
+    }
+
+    /// Stores what the engine said of a container. What is known already is no news.
     pub fn insert(&self, metadata: Metadata) {
-        self.set(metadata.id.clone(), Entry::Known(Arc::new(metadata)));
+        if self.known(&metadata.id).is_none_or(|known| *known != metadata) {
+            self.set(metadata.id.clone(), Entry::Known(Arc::new(metadata)));
+        }
     }
 
     /// Stores that the engine does not know `id`. What was known before stays known: a removed container keeps its name.

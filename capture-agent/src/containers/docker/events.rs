@@ -1,20 +1,25 @@
 //! The subscription to container events, and what an event says.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::pin::Pin;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bollard::ClientVersion;
-use bollard::errors::Error;
 use bollard::models::EventMessage;
-use bollard::query_parameters::EventsOptionsBuilder;
-use futures_util::{Stream, StreamExt};
+use bytes::BytesMut;
+use hyper::body::Incoming;
+use hyper::header::{DATE, HeaderMap};
 
-use super::health::{Failure, SocketHealth};
+use super::failure::{Failure, FailureKind};
+use super::health::SocketHealth;
 use super::transport::Line;
 use crate::containers::directory::Metadata;
 
+/// `{"type":["container"],"event":["create","rename","destroy"]}`, as a query takes it.
+const FILTERS: &str = "%7B%22type%22%3A%5B%22container%22%5D%2C\
+                       %22event%22%3A%5B%22create%22%2C%22rename%22%2C%22destroy%22%5D%7D";
+/// Longest event, in bytes; a creation carries all labels.
+const LONGEST_EVENT: usize = 1 << 20;
 /// How far a new subscription reaches back before the last event that was seen. The engine stamps events before it
 /// puts them in order, so that one can stand after another and yet be older.
 const OVERLAP: Duration = Duration::from_secs(1);
@@ -54,28 +59,29 @@ impl Change {
 /// Where the subscription stands. Outlives the connections, so that no event is lost or handled twice between them.
 #[derive(Debug, Default)]
 pub(super) struct Replay {
-    /// Time of the newest event, or of the first subscription, since the Unix epoch.
-    newest: Duration,
+    /// Time of the newest event, or of the first subscription, since the Unix epoch; by the engine's clock.
+    newest: Option<Duration>,
     order: VecDeque<(i64, String, String)>,
     seen: HashSet<(i64, String, String)>,
 }
 
 impl Replay {
-    /// The `since` of the next subscription.
-    pub(super) fn since(&mut self, now: SystemTime) -> String {
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        if self.newest.is_zero() {
-            self.newest = now;
-        }
-        // A clock that was set back must not put the start into the future.
-        let since = self.newest.min(now).saturating_sub(OVERLAP);
-        format!("{}.{:09}", since.as_secs(), since.subsec_nanos())
+    /// The `since` of the next subscription. The first has none: what was before it is in the list that follows it.
+    pub(super) fn since(&self) -> Option<String> {
+        let since = self.newest?.saturating_sub(OVERLAP);
+        Some(format!("{}.{:09}", since.as_secs(), since.subsec_nanos()))
+    }
+
+    /// A subscription began at this time of the engine's clock.
+    pub(super) fn subscribed(&mut self, at: Duration) {
+        // A clock that was set back must not put the start of the next one into the future.
+        self.newest = Some(self.newest.map_or(at, |newest| newest.min(at + OVERLAP)));
     }
 
     /// Whether the event comes for the first time.
     pub(super) fn is_new(&mut self, event: &EventMessage) -> bool {
         let time = event.time_nano.unwrap_or_default();
-        self.newest = self.newest.max(Duration::from_nanos(u64::try_from(time).unwrap_or_default()));
+        self.newest = self.newest.max(Some(Duration::from_nanos(u64::try_from(time).unwrap_or_default())));
         let id = event.actor.as_ref().and_then(|actor| actor.id.clone()).unwrap_or_default();
         let key = (time, id, event.action.clone().unwrap_or_default());
         if !self.seen.insert(key.clone()) {
@@ -93,53 +99,75 @@ impl Replay {
 
 /// An open event stream.
 pub(super) struct Subscription {
-    stream: Pin<Box<dyn Stream<Item = Result<EventMessage, Error>> + Send>>,
-    /// Came before the head of the answer was noticed.
-    first: Option<EventMessage>,
+    line: Line,
+    body: Incoming,
+    lines: Lines,
     health: Arc<SocketHealth>,
-    /// Dropped last: it closes the connection.
-    _line: Line,
 }
 
 impl Subscription {
-    /// Subscribes from `since` on; done when the engine has accepted.
+    /// Subscribes where `replay` stands; done when the engine has accepted.
     pub(super) async fn open(
         line: Line,
         version: &ClientVersion,
-        since: &str,
+        replay: &mut Replay,
         health: Arc<SocketHealth>,
     ) -> Result<Self, Failure> {
-        let owned = |values: &[&str]| values.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let filters = HashMap::from([
-            ("type".to_owned(), owned(&["container"])),
-            ("event".to_owned(), owned(&["create", "rename", "destroy"])),
-        ]);
-        let options = EventsOptionsBuilder::new().since(since).filters(&filters).build();
-        let mut stream = line.docker(version)?.events(Some(options)).boxed();
-
-        // The request is sent by polling the stream, which says nothing until the first event.
-        let accepted = async {
-            tokio::select! {
-                biased;
-                item = stream.next() => item.map(Some).ok_or_else(Failure::closed),
-                () = line.answered() => Ok(None),
-            }
-        };
-        let deadline = line.deadline();
-        let started = std::time::Instant::now();
-        let accepted = tokio::time::timeout(deadline, accepted).await;
-        health.observe(started.elapsed());
-        let first = accepted.map_err(|_| Failure::timeout(deadline))??.transpose()?;
+        let since = replay.since().map(|since| format!("&since={since}")).unwrap_or_default();
+        let answer = line.open(&format!("/v{version}/events?filters={FILTERS}{since}")).await?;
+        replay.subscribed(engine_time(answer.headers()));
         health.events_opened();
-        Ok(Self { stream, first, health, _line: line })
+        Ok(Self { line, body: answer.into_body(), lines: Lines::default(), health })
     }
 
     /// The next event. Keeps its place when it is dropped before it is ready.
     pub(super) async fn next(&mut self) -> Result<EventMessage, Failure> {
-        match self.first.take() {
-            Some(event) => Ok(event),
-            None => Ok(self.stream.next().await.ok_or_else(Failure::closed)??),
+        loop {
+            if let Some(line) = self.lines.next()? {
+                let not_one = |error| Failure::new(FailureKind::Protocol, format!("the engine sent no event: {error}"));
+                return serde_json::from_slice(&line).map_err(not_one);
+            }
+            let closed = || Failure::new(FailureKind::Closed, "the engine closed the event stream");
+            let piece = self.line.next_piece(&mut self.body).await?.ok_or_else(closed)?;
+            self.lines.push(&piece);
         }
+    }
+}
+
+/// When the engine answered, by its own clock to the second, or by ours if it does not say.
+fn engine_time(headers: &HeaderMap) -> Duration {
+    let date = headers.get(DATE).and_then(|date| jiff::fmt::rfc2822::parse(date.to_str().ok()?).ok());
+    let date = date.and_then(|date| u64::try_from(date.timestamp().as_second()).ok()).map(Duration::from_secs);
+    date.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// What came of the stream and was not read yet: an event a line.
+#[derive(Debug, Default)]
+struct Lines {
+    buffer: BytesMut,
+    /// Bytes at its start that hold no end of a line.
+    searched: usize,
+}
+
+impl Lines {
+    fn push(&mut self, piece: &[u8]) {
+        self.buffer.extend_from_slice(piece);
+    }
+
+    /// The next line that is complete and not empty. A peer that never ends one is given up.
+    fn next(&mut self) -> Result<Option<BytesMut>, Failure> {
+        while let Some(end) = memchr::memchr(b'\n', &self.buffer[self.searched..]) {
+            let line = self.buffer.split_to(self.searched + end + 1);
+            self.searched = 0;
+            if !line.trim_ascii().is_empty() {
+                return Ok(Some(line));
+            }
+        }
+        self.searched = self.buffer.len();
+        if self.searched > LONGEST_EVENT {
+            return Err(Failure::new(FailureKind::Protocol, "the engine sent an event without an end"));
+        }
+        Ok(None)
     }
 }
 
@@ -195,7 +223,7 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded() {
         let mut replay = Replay::default();
-        for time in 0..10_000 {
+        for time in 1..10_000 {
             assert!(replay.is_new(&event("create", "ab", time, &[])));
         }
         assert_eq!((replay.order.len(), replay.seen.len()), (REMEMBERED, REMEMBERED));
@@ -204,12 +232,48 @@ mod tests {
 
     #[test]
     fn a_subscription_starts_a_little_before_the_last_event() {
-        let at = |seconds, nanos| UNIX_EPOCH + Duration::new(seconds, nanos);
+        let at = |seconds, nanos| Duration::new(seconds, nanos);
         let mut replay = Replay::default();
-        assert_eq!(replay.since(at(100, 5)), "99.000000005", "nothing seen yet: now");
-        assert_eq!(replay.since(at(160, 0)), "99.000000005", "still nothing seen: not a gap of a minute");
+        assert_eq!(replay.since(), None);
+        replay.subscribed(at(100, 0));
+        assert_eq!(replay.since().as_deref(), Some("99.000000000"), "nothing seen yet");
+        replay.subscribed(at(160, 0));
+        assert_eq!(replay.since().as_deref(), Some("99.000000000"), "still nothing seen: not a gap of a minute");
         replay.is_new(&event("create", "ab", 150_000_000_123, &[]));
-        assert_eq!(replay.since(at(160, 0)), "149.000000123");
-        assert_eq!(replay.since(at(20, 0)), "19.000000000", "the clock was set back");
+        assert_eq!(replay.since().as_deref(), Some("149.000000123"));
+        replay.subscribed(at(150, 0));
+        assert_eq!(replay.since().as_deref(), Some("149.000000123"), "the header is rounded down to a second");
+        replay.subscribed(at(20, 0));
+        assert_eq!(replay.since().as_deref(), Some("20.000000000"), "the clock was set back");
+    }
+
+    #[test]
+    fn the_time_of_a_subscription_is_the_engines() {
+        let headers = HeaderMap::from_iter([(DATE, "Sat, 21 Nov 2026 14:28:23 GMT".parse().unwrap())]);
+        assert_eq!(engine_time(&headers), Duration::from_secs(1_795_271_303));
+        assert!(engine_time(&HeaderMap::new()) > Duration::from_secs(1_700_000_000), "the local clock");
+    }
+
+    #[test]
+    fn the_filters_are_json() {
+        let text = FILTERS.replace("%7B", "{").replace("%7D", "}").replace("%5B", "[").replace("%5D", "]");
+        let text = text.replace("%22", "\"").replace("%3A", ":").replace("%2C", ",");
+        let filters: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(filters["event"], serde_json::json!(["create", "rename", "destroy"]));
+        assert_eq!(filters["type"], serde_json::json!(["container"]));
+    }
+
+    #[test]
+    fn a_line_may_come_in_pieces_but_must_end() {
+        let mut lines = Lines::default();
+        lines.push(b"{\"a\":1}\n\r\n{\"b\"");
+        assert_eq!(lines.next().unwrap().unwrap().trim_ascii(), b"{\"a\":1}");
+        assert!(lines.next().unwrap().is_none());
+        lines.push(b":2}\n");
+        assert_eq!(lines.next().unwrap().unwrap().trim_ascii(), b"{\"b\":2}");
+        lines.push(&vec![b'x'; LONGEST_EVENT]);
+        assert!(lines.next().unwrap().is_none());
+        lines.push(b"x");
+        assert_eq!(lines.next().unwrap_err().kind, FailureKind::Protocol);
     }
 }

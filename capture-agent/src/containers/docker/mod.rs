@@ -5,16 +5,18 @@
 
 mod backoff;
 mod config;
+mod connect;
+mod endpoint;
 mod events;
+mod failure;
 mod health;
 mod queue;
+mod tls;
 mod transport;
 
-use std::collections::HashSet;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bollard::models::{ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters::{InspectContainerOptions, ListContainersOptionsBuilder};
@@ -25,23 +27,27 @@ use tracing::{debug, info, warn};
 
 use self::backoff::Backoff;
 pub use self::config::{DockerConfig, DockerError};
+use self::connect::Connector;
 use self::events::{Change, Replay, Subscription};
-use self::health::Failure;
-pub use self::health::{FailureKind, SocketHealth};
+use self::failure::Failure;
+pub use self::failure::FailureKind;
+pub use self::health::SocketHealth;
 use self::queue::{Queue, Roster};
+pub use self::tls::{TlsError, TlsFiles};
 use self::transport::Line;
 use super::directory::{Directory, Metadata};
 
 /// Keeps the [`Directory`] in step with the engine.
 #[derive(Debug)]
 pub struct DockerClient {
-    socket: PathBuf,
-    deadline: Duration,
+    connector: Arc<Connector>,
     resubscribe: Duration,
     directory: Arc<Directory>,
     wanted: mpsc::Receiver<String>,
     health: Arc<SocketHealth>,
     state: State,
+    /// Kinds of failure that were logged since the engine answered last.
+    told: Vec<FailureKind>,
     replay: Replay,
     queue: Queue,
     roster: Roster,
@@ -65,15 +71,20 @@ struct Link {
 type Inspection<'a> = Pin<Box<dyn Future<Output = Result<ContainerInspectResponse, Failure>> + Send + 'a>>;
 
 impl DockerClient {
-    fn new(socket: PathBuf, config: &DockerConfig, directory: Arc<Directory>, wanted: mpsc::Receiver<String>) -> Self {
+    fn new(
+        connector: Connector,
+        resubscribe: Duration,
+        directory: Arc<Directory>,
+        wanted: mpsc::Receiver<String>,
+    ) -> Self {
         Self {
-            socket,
-            deadline: config.deadline,
-            resubscribe: config.resubscribe,
+            health: Arc::clone(&connector.health),
+            connector: Arc::new(connector),
+            resubscribe,
             directory,
             wanted,
-            health: Arc::default(),
             state: State::New,
+            told: Vec::new(),
             replay: Replay::default(),
             queue: Queue::default(),
             roster: Roster::default(),
@@ -121,13 +132,14 @@ impl DockerClient {
 
     /// Subscribes first and lists then, so that a container is in one or the other.
     async fn connect(&mut self) -> Result<Link, Failure> {
-        let calls = self.line();
+        if let Some(tls) = &self.connector.tls {
+            tls.reload()?;
+        }
+        let calls = Line::new(&self.connector);
         let docker = calls.docker(API_DEFAULT_VERSION)?;
         let docker = calls.call(docker.negotiate_version()).await?;
         let events = self.subscribe(&docker).await?;
-        let everything = ListContainersOptionsBuilder::new().all(true).build();
-        let listed = calls.call(docker.list_containers(Some(everything))).await?;
-        self.apply_list(listed);
+        self.list(&docker, &calls).await?;
         self.went_up(&docker);
         Ok(Link { docker, calls, events })
     }
@@ -138,13 +150,21 @@ impl DockerClient {
         let mut inspection: Option<Inspection<'_>> = None;
         let mut reopen = Box::pin(tokio::time::sleep(self.resubscribe));
         loop {
-            if inspection.is_none()
-                && let Some(id) = self.queue.pop()
-            {
-                self.inspecting = Some(id.clone());
-                inspection = Some(Box::pin(async move {
-                    calls.call(docker.inspect_container(&id, None::<InspectContainerOptions>)).await
-                }));
+            if inspection.is_none() {
+                if reopen.is_elapsed() {
+                    // The old one goes first: at no time are there two. No event is handled between the new one and the
+                    // list, which would then be older than what it corrects.
+                    drop(events);
+                    events = self.subscribe(docker).await?;
+                    self.list(docker, calls).await?;
+                    reopen = Box::pin(tokio::time::sleep(self.resubscribe));
+                }
+                if let Some(id) = self.queue.pop() {
+                    self.inspecting = Some(id.clone());
+                    inspection = Some(Box::pin(async move {
+                        calls.call(docker.inspect_container(&id, None::<InspectContainerOptions>)).await
+                    }));
+                }
             }
             tokio::select! {
                 event = events.next() => {
@@ -160,31 +180,30 @@ impl DockerClient {
                     self.apply_inspection(answer)?;
                 }
                 Some(id) = self.wanted.recv(), if self.queue.has_room() => self.want(id),
-                () = &mut reopen => {
-                    // The old one goes first: at no time are there two.
-                    drop(events);
-                    events = self.subscribe(docker).await?;
-                    self.expire();
-                    reopen = Box::pin(tokio::time::sleep(self.resubscribe));
-                }
+                () = &mut reopen, if !reopen.is_elapsed() => {}
             }
+            self.expire();
         }
     }
 
-    fn line(&self) -> Line {
-        Line::new(&self.socket, self.deadline, Arc::clone(&self.health))
+    async fn subscribe(&mut self, docker: &Docker) -> Result<Subscription, Failure> {
+        let (line, health) = (Line::new(&self.connector), self.health());
+        Subscription::open(line, &docker.client_version(), &mut self.replay, health).await
     }
 
-    async fn subscribe(&mut self, docker: &Docker) -> Result<Subscription, Failure> {
-        let since = self.replay.since(SystemTime::now());
-        Subscription::open(self.line(), &docker.client_version(), &since, self.health()).await
+    async fn list(&mut self, docker: &Docker, calls: &Line) -> Result<(), Failure> {
+        let everything = ListContainersOptionsBuilder::new().all(true).build();
+        let listed = calls.call(docker.list_containers(Some(everything))).await?;
+        self.apply_list(listed);
+        self.expire();
+        Ok(())
     }
 
     fn want(&mut self, id: String) {
         if id.len() != 64 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             // The engine would look for a name. No container of its has such an id.
             self.unknown(id);
-        } else if !self.roster.is_alive(&id) {
+        } else if self.directory.is_awaited(&id) {
             self.queue.push_wanted(id);
         }
     }
@@ -195,24 +214,29 @@ impl DockerClient {
     }
 
     fn apply_list(&mut self, listed: Vec<ContainerSummary>) {
-        let mut ids = HashSet::with_capacity(listed.len());
-        for metadata in listed.into_iter().filter_map(from_summary) {
-            ids.insert(metadata.id.clone());
+        let listed: Vec<_> = listed.into_iter().filter_map(from_summary).collect();
+        self.roster.reconcile(&listed.iter().map(|metadata| metadata.id.clone()).collect(), Instant::now());
+        for mut metadata in listed {
             if metadata.image.starts_with("sha256:") {
-                // The list does so once the image's name has moved on to another image.
-                self.queue.push_refresh(metadata.id.clone());
+                // The list does so once the image's name has moved on to another image. The container's own does not change.
+                match self.directory.known(&metadata.id) {
+                    Some(known) => metadata.image.clone_from(&known.image),
+                    None => self.queue.push_refresh(metadata.id.clone()),
+                }
             }
-            self.directory.insert(metadata);
+            if self.roster.appeared(&metadata.id) {
+                self.directory.insert(metadata);
+            }
         }
-        self.roster.reconcile(&ids, Instant::now());
     }
 
     fn apply_change(&mut self, change: Change) {
         match change {
             Change::Created(metadata) => {
-                self.roster.appeared(&metadata.id);
-                self.queue.push_refresh(metadata.id.clone());
-                self.directory.insert(metadata);
+                if self.roster.appeared(&metadata.id) {
+                    self.queue.push_refresh(metadata.id.clone());
+                    self.directory.insert(metadata);
+                }
             }
             Change::Renamed(id) => self.queue.push_refresh(id),
             Change::Destroyed(id) => self.roster.disappeared(id, Instant::now()),
@@ -224,7 +248,7 @@ impl DockerClient {
         match answer {
             Ok(answer) => {
                 if let Some(metadata) = from_inspection(answer) {
-                    self.roster.described(&metadata.id);
+                    self.roster.described(&metadata.id, Instant::now());
                     self.directory.insert(metadata);
                 }
             }
@@ -251,7 +275,7 @@ impl DockerClient {
     }
 
     fn expire(&mut self) {
-        for id in self.roster.expire(Instant::now()) {
+        while let Some(id) = self.roster.expire(Instant::now()) {
             self.directory.forget(&id);
         }
     }
@@ -262,8 +286,9 @@ impl DockerClient {
             self.health.reconnected();
         }
         self.state = State::Up { since: Instant::now() };
+        self.told.clear();
         self.health.set_up(true);
-        info!(socket = %self.socket.display(), api = %docker.client_version(), "the Docker engine answers");
+        info!(endpoint = %self.connector.endpoint, api = %docker.client_version(), "the Docker engine answers");
     }
 
     fn went_down(&mut self, failure: &Failure) {
@@ -273,16 +298,17 @@ impl DockerClient {
         for id in self.queue.take_wanted() {
             self.directory.retract(&id);
         }
-        let was_up = matches!(self.state, State::Up { .. } | State::Down { was_up: true });
-        if matches!(self.state, State::Down { .. }) {
+        // Once for each kind: what is wrong may change while it is being put right.
+        if self.told.contains(&failure.kind) {
             debug!(%failure, "the Docker engine still does not answer");
         } else {
+            self.told.push(failure.kind);
             warn!(
-                socket = %self.socket.display(), kind = failure.kind.as_str(), cause = %failure,
+                endpoint = %self.connector.endpoint, kind = failure.kind.as_str(), cause = %failure,
                 "the Docker engine does not answer: capture goes on, names and labels follow when it does",
             );
         }
-        self.state = State::Down { was_up };
+        self.state = State::Down { was_up: matches!(self.state, State::Up { .. } | State::Down { was_up: true }) };
     }
 }
 
