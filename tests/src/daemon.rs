@@ -2,6 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -17,9 +19,13 @@ use crate::process::pid_of;
 /// Starts the daemon given as its arguments, tells its pid, and ends it when standard input closes. That happens
 /// however the process that holds the other end dies, so a killed test leaves no daemon behind. Containers that would
 /// outlive the daemon are removed then, unless a word says that the next daemon is to find them.
+///
+/// A socket that the daemon is to listen on comes as standard error, and goes to it as systemd would hand it over.
 const GUARDIAN: &str = r#"
-"$@" >"$DAEMON_LOG" 2>&1 &
+if [ -n "$LISTEN_FDS" ]; then exec 3>&2; fi
+sh -c 'LISTEN_PID=$$ exec "$@"' activation "$@" >"$DAEMON_LOG" 2>&1 &
 daemon=$!
+exec 3>&- 2>/dev/null
 echo $daemon
 if read -r _; then keep=yes; fi
 kill -CONT $daemon 2>/dev/null
@@ -43,6 +49,15 @@ pub enum Network {
     Isolated,
 }
 
+/// A socket of TCP that a daemon listens on. It is opened here, as the daemon's own network is out of reach.
+#[derive(Debug)]
+pub struct Tcp {
+    /// Bound, and listening.
+    pub listener: TcpListener,
+    /// A directory with `ca.pem`, `server-cert.pem` and `server-key.pem`; the daemon insists on client certificates then.
+    pub tls: Option<PathBuf>,
+}
+
 /// Where a daemon keeps its things, and what else it is told.
 #[derive(Debug)]
 pub struct Setup {
@@ -60,6 +75,21 @@ pub struct Setup {
     pub network: Network,
     /// Whether containers go on while the daemon is stopped, and are there again with the next (`--live-restore`).
     pub live_restore: bool,
+    /// Where it listens besides its Unix socket.
+    pub tcp: Option<Tcp>,
+}
+
+impl Setup {
+    /// Takes away what a daemon that was killed left mounted, so that its directories can be removed.
+    pub fn unmount(&self) {
+        let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+        let paths = mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(Path::new);
+        // The last one first: it may be inside another.
+        for path in paths.filter(|path| path.starts_with(&self.data_root)).collect::<Vec<_>>().into_iter().rev() {
+            // Nothing is left to do where it fails: the next start of the machine has it gone.
+            let _ = Command::new("umount").arg("--lazy").arg(path).status();
+        }
+    }
 }
 
 /// A running `dockerd` that was started here.
@@ -91,6 +121,19 @@ impl Daemon {
         if setup.live_restore {
             command.arg("--live-restore").env("DAEMON_LIVE_HOST", format!("unix://{}", setup.socket.display()));
         }
+        if let Some(tcp) = &setup.tcp {
+            command.args(["--host", "fd://"]).env("LISTEN_FDS", "1");
+            let listener = tcp.listener.try_clone().context("the socket of dockerd")?;
+            command.stderr(Stdio::from(OwnedFd::from(listener)));
+            if let Some(tls) = &tcp.tls {
+                command.arg("--tlsverify").arg("--tlscacert").arg(tls.join("ca.pem"));
+                command
+                    .arg("--tlscert")
+                    .arg(tls.join("server-cert.pem"))
+                    .arg("--tlskey")
+                    .arg(tls.join("server-key.pem"));
+            }
+        }
         // Ctrl-C goes to the whole foreground group; the daemon has to outlive it by the clean-up.
         command.env("DAEMON_LOG", &setup.log).process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut guardian = command.spawn().context("sh, which guards dockerd, cannot be started")?;
@@ -119,6 +162,16 @@ impl Daemon {
         self.signal(Signal::STOP)?;
         let pid = self.pid;
         eventually("every thread of dockerd to stop", Duration::from_secs(10), || is_stopped(pid).then_some(()))
+    }
+
+    /// Kills the daemon, and gives back when it is gone.
+    ///
+    /// # Errors
+    /// When the daemon is gone already.
+    pub fn kill(&self) -> Result<()> {
+        self.signal(Signal::KILL)?;
+        let pid = self.pid;
+        eventually("dockerd to be gone", Duration::from_secs(10), || (!is_alive(pid)).then_some(()))
     }
 
     /// Lets a stopped daemon go on.
@@ -181,7 +234,8 @@ fn clear_traces_of_the_dead(setup: &Setup) {
     for (file, program) in [(setup.pid_file.as_path(), "dockerd"), (containerd.as_path(), "containerd")] {
         let Ok(text) = fs::read_to_string(file) else { continue };
         let name = fs::read_to_string(format!("/proc/{}/comm", text.trim())).unwrap_or_default();
-        if name.trim() != program {
+        let is_zombie = state(&format!("/proc/{}/stat", text.trim())) == Some('Z');
+        if name.trim() != program || is_zombie {
             // If it cannot be removed, dockerd says so better than this could.
             let _ = fs::remove_file(file);
         }

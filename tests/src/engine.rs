@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use tempfile::TempDir;
 
-use crate::daemon::{Daemon, Network, Setup, answers, process_in};
+use crate::daemon::{Daemon, Network, Setup, Tcp, answers, process_in};
 use crate::process;
 use crate::workspace::target_dir;
 
@@ -66,6 +66,7 @@ pub fn start_default() -> Result<Engine> {
         log: home.path().join("dockerd.log"),
         network: Network::Bridge,
         live_restore: false,
+        tcp: None,
     };
     let daemon = Daemon::start(&setup).or_else(|_| {
         // Tests need no network; with one, a kernel that cannot do bridges or packet filters would be in the way.
@@ -82,7 +83,7 @@ pub fn start_default() -> Result<Engine> {
 /// # Errors
 /// As [`ensure`].
 pub fn private() -> Result<Arc<Engine>> {
-    private_with(false)
+    private_with(false, None)
 }
 
 /// As [`private`], but its containers go on while it is restarted ([`Engine::restart`]).
@@ -90,10 +91,18 @@ pub fn private() -> Result<Arc<Engine>> {
 /// # Errors
 /// As [`ensure`].
 pub fn private_with_live_restore() -> Result<Arc<Engine>> {
-    private_with(true)
+    private_with(true, None)
 }
 
-fn private_with(live_restore: bool) -> Result<Arc<Engine>> {
+/// As [`private`], and it listens on a socket of TCP as well.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn private_over_tcp(tcp: Tcp) -> Result<Arc<Engine>> {
+    private_with(false, Some(tcp))
+}
+
+fn private_with(live_restore: bool, tcp: Option<Tcp>) -> Result<Arc<Engine>> {
     let home = private_home()?;
     let path = |name: &str| home.path().join(name);
     let socket = path("docker.sock");
@@ -105,6 +114,7 @@ fn private_with(live_restore: bool) -> Result<Arc<Engine>> {
         log: path("dockerd.log"),
         network: Network::Isolated,
         live_restore,
+        tcp,
     };
     let daemon = Daemon::start(&setup)?;
     Ok(Arc::new(Engine { socket, daemon: Mutex::new(Some(daemon)), setup: Some(setup), _home: Some(home) }))
@@ -189,6 +199,27 @@ impl Engine {
         self.with_own_daemon(Daemon::pid)
     }
 
+    /// Kills the daemon as a crash does. Its containers end when it starts again.
+    ///
+    /// # Errors
+    /// When the engine is not ours to kill.
+    pub fn kill(&self) -> Result<()> {
+        self.with_own_daemon(Daemon::kill)?
+    }
+
+    /// Starts the daemon again after [`Engine::kill`], with the same socket, images and containers.
+    ///
+    /// # Errors
+    /// When the engine is not a private one, or does not come up.
+    pub fn start_again(&self) -> Result<()> {
+        let setup = self.setup.as_ref().context("only a private engine can be started again")?;
+        let mut daemon = self.daemon();
+        // Its guardian has to have seen its end before there is another.
+        *daemon = None;
+        *daemon = Some(Daemon::start(setup)?);
+        Ok(())
+    }
+
     fn with_own_daemon<T>(&self, act: impl FnOnce(&Daemon) -> T) -> Result<T> {
         self.daemon().as_ref().map(act).context("only an engine that was started here may be stopped")
     }
@@ -229,5 +260,8 @@ impl Drop for Engine {
         let _ = self.thaw();
         self.remove_all_containers();
         *self.daemon() = None;
+        if let Some(setup) = &self.setup {
+            setup.unmount();
+        }
     }
 }

@@ -124,7 +124,8 @@ impl Failure {
 
 impl From<hyper::Error> for Failure {
     fn from(error: hyper::Error) -> Self {
-        let otherwise = if error.is_parse() { FailureKind::Protocol } else { FailureKind::Closed };
+        let is_closed = error.is_incomplete_message() || error.is_closed() || error.is_canceled();
+        let otherwise = if is_closed { FailureKind::Closed } else { FailureKind::Protocol };
         Self::of_connection(&error, otherwise)
     }
 }
