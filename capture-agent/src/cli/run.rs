@@ -57,8 +57,6 @@ pub fn run(args: RunArgs) -> anyhow::Result<u8> {
         anyhow::Ok(agent)
     })?;
     agent.shut_down()?;
-    // A look-up of the engine's host name may still be under way, and cannot be stopped.
-    runtime.shutdown_background();
     Ok(0)
 }
 

@@ -1,7 +1,7 @@
 //! Sockets to the engine, each counted for as long as it is open.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 
 use super::endpoint::Endpoint;
 use super::health::SocketHealth;
@@ -102,23 +102,31 @@ async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
 /// Looks host names up, one at a time: the system's resolver cannot be stopped, and each look-up takes a thread.
 #[derive(Debug, Default)]
 pub(super) struct Resolver {
-    /// One that its caller did not wait for is the next caller's: there is only one name.
-    running: tokio::sync::Mutex<Option<JoinHandle<io::Result<Vec<SocketAddr>>>>>,
+    /// A look-up that its caller did not wait for is the next caller's: there is only one name.
+    running: tokio::sync::Mutex<Option<oneshot::Receiver<io::Result<Vec<SocketAddr>>>>>,
 }
 
 impl Resolver {
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let mut running = self.running.lock().await;
-        let lookup = running.get_or_insert_with(|| {
-            let host = host.to_owned();
-            tokio::task::spawn_blocking(move || {
-                std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), port)).map(Iterator::collect)
-            })
-        });
-        let found = lookup.await;
+        let answer = match &mut *running {
+            Some(answer) => answer,
+            None => running.insert(look_up(host.to_owned(), port)?),
+        };
+        let found = answer.await;
         *running = None;
         found.map_err(io::Error::other)?
     }
+}
+
+/// On a thread of its own: those of the runtime have other work, and its end would wait for them.
+fn look_up(host: String, port: u16) -> io::Result<oneshot::Receiver<io::Result<Vec<SocketAddr>>>> {
+    let (sender, receiver) = oneshot::channel();
+    std::thread::Builder::new().name("resolver".to_owned()).spawn(move || {
+        // Nobody waits for the answer once the agent ends.
+        let _ = sender.send((host.as_str(), port).to_socket_addrs().map(Iterator::collect));
+    })?;
+    Ok(receiver)
 }
 
 /// Keeps the count of open connections true on every path that closes one, and an answer within bounds.
