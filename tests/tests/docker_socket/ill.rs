@@ -12,9 +12,11 @@ use crate::peer::{self, BlackHole, Peer};
 
 /// Failures to see. The waits between them are the agent's own; each would leave something behind if one did.
 const FAILURES: f64 = 6.0;
-/// Bytes that memory may grow by where the peer says little. Other containers of the machine are captured as well, and what
-/// they print at once is in memory for a moment.
+/// Bytes that memory may grow by where the peer says little. A container of somebody else's may be captured as well, and
+/// what it prints at once is in memory for a moment.
 const SLACK: u64 = 12 << 20;
+/// So that it is no more than one.
+const FEW: [&str; 2] = ["--sessions-max", "1"];
 
 #[test]
 fn one_that_accepts_and_never_answers() -> Result<()> {
@@ -64,7 +66,9 @@ fn one_whose_event_has_no_end() -> Result<()> {
 #[test]
 fn one_whose_events_have_no_end() -> Result<()> {
     let peer = Peer::with(peer::endless_events)?;
-    let agent = Agent::start(Attach::Raw, &["--docker-host", &peer.host(), "--docker-resubscribe", "1s"])?;
+    let host = peer.host();
+    let arguments = [&FEW[..], &["--docker-host", &host, "--docker-resubscribe", "1s"]].concat();
+    let agent = Agent::start(Attach::Raw, &arguments)?;
     let mut seen = Vec::new();
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(12) {
@@ -83,6 +87,7 @@ struct Sample {
     threads: usize,
     memory: u64,
     connections: f64,
+    tasks: f64,
 }
 
 impl Sample {
@@ -92,17 +97,21 @@ impl Sample {
         // The ring buffer is resident as far as somebody's output has filled it, so it does not count.
         let anonymous = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon")?;
         let kib: u64 = anonymous.trim().trim_end_matches(" kB").parse()?;
-        let connections = agent.metrics()?["log_capturer_docker_open_connections"];
-        Ok(Self { files: entries("fd")?.count(), threads: entries("task")?.count(), memory: kib << 10, connections })
+        let metrics = agent.metrics()?;
+        Ok(Self {
+            files: entries("fd")?.count(),
+            threads: entries("task")?.count(),
+            memory: kib << 10,
+            connections: metrics["log_capturer_docker_open_connections"],
+            tasks: metrics["log_capturer_tasks"],
+        })
     }
 }
 
 /// Looks on while calls fail in this way, again and again.
 fn assert_costs_nothing(arguments: &[&str], kind: &str, slack: u64) -> Result<()> {
-    // The last one given counts.
-    let arguments = [&["--docker-deadline", "200ms"], arguments].concat();
-    let arguments = if arguments[2..].contains(&"--docker-deadline") { &arguments[2..] } else { &arguments[..] };
-    let agent = Agent::start(Attach::Raw, arguments)?;
+    let quick = if arguments.contains(&"--docker-deadline") { &[][..] } else { &["--docker-deadline", "200ms"] };
+    let agent = Agent::start(Attach::Raw, &[&FEW[..], quick, arguments].concat())?;
     let name = format!(r#"log_capturer_docker_errors_total{{kind="{kind}"}}"#);
     let begun = Instant::now();
     let mut seen = Vec::new();
@@ -139,6 +148,7 @@ fn assert_flat(seen: &[Sample], slack: u64) -> Result<()> {
     ensure!(grown(|sample| sample.files as u64) <= 3, "open files: {:?}", range(|sample| sample.files as u64));
     ensure!(grown(|sample| sample.threads as u64) == 0, "threads: {:?}", range(|sample| sample.threads as u64));
     ensure!(seen.iter().all(|sample| sample.connections <= 2.0), "connections: {seen:?}");
+    ensure!(seen.iter().all(|sample| sample.tasks <= seen[0].tasks), "tasks: {seen:?}");
     ensure!(grown(|sample| sample.memory) <= slack, "resident bytes: {:?}", range(|sample| sample.memory));
     eprintln!("{} samples, files {:?}, resident {:?}", seen.len(), range(|s| s.files as u64), range(|s| s.memory));
     Ok(())

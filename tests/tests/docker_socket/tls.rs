@@ -76,10 +76,11 @@ fn the_environment_of_the_docker_command_is_enough() -> Result<()> {
     let authority = Authority::new()?;
     let (_engine, port) = engine_over_tcp(Some(&authority))?;
     // An agent that must end by itself: the port of its metrics is taken.
-    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let (taken, state) = (TcpListener::bind("127.0.0.1:0")?, tempfile::tempdir()?);
     let run = |directory: &Path| {
         let mut command = command()?;
         command.args(["run", "--listen", &taken.local_addr()?.to_string()]);
+        command.arg("--state-dir").arg(state.path());
         command.env("DOCKER_HOST", format!("tcp://127.0.0.1:{port}"));
         command.env("DOCKER_TLS_VERIFY", "1").env("DOCKER_CERT_PATH", directory);
         let output = process::output(&mut command, COMMAND_DEADLINE)?;
