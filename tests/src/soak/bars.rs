@@ -181,10 +181,10 @@ fn lines(outcome: &Outcome) -> [Bar; 3] {
         what: format!("lines missing, {} crashed containers and those that Docker restarts", outcome.crashed),
         bar: "0, none doubled".to_owned(),
         measured: format!(
-            "{}; {} containers incomplete in all, {} pieces of nobody's",
+            "{}; {} containers incomplete in all, {} torn pieces",
             show(complete.short_lived),
             complete.incomplete.len(),
-            complete.strange
+            complete.torn
         ),
         old: None,
         met: complete.is_whole() && outcome.crashed > 0,
@@ -231,6 +231,7 @@ mod tests {
             errors: std::collections::BTreeMap::new(),
             connections: Some(1.0),
             kernel_connections: 1,
+            others: 0.0,
             dockerd: None,
             old: None,
         };
@@ -319,7 +320,7 @@ mod tests {
         assert_eq!(missed(|outcome| outcome.completeness.long_lived.missing = 1).len(), 1);
         assert_eq!(missed(|outcome| outcome.completeness.long_lived.doubled = 1).len(), 1);
         assert_eq!(missed(|outcome| outcome.completeness.long_lived.whole = 0).len(), 1);
-        assert_eq!(missed(|outcome| outcome.completeness.strange = 1).len(), 1);
+        assert_eq!(missed(|outcome| outcome.completeness.torn = 1).len(), 1);
         assert_eq!(missed(|outcome| outcome.crashed = 0).len(), 1);
         assert_eq!(missed(|outcome| outcome.completeness.docker.only_docker = 1).len(), 2);
     }

@@ -187,7 +187,7 @@ impl Run<'_> {
 
         println!("reading back what was captured");
         let collected = Collected::read(output)?;
-        let mut completeness = Completeness { strange: collected.strange, ..Completeness::default() };
+        let mut completeness = Completeness::new(&collected);
         for member in &self.fleet.members {
             completeness.long_lived(&collected, member)?;
         }

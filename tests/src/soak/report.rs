@@ -103,6 +103,12 @@ pub fn notes(outcome: &Outcome) -> String {
                 was.fds, is.fds, was.threads, is.threads
             ));
         }
+        if last.others > 0.0 {
+            say(format!(
+                "Containers of others on the machine wrote {:.1} MiB meanwhile.",
+                last.others / 1024.0 / 1024.0
+            ));
+        }
         let errors: Vec<_> = last.errors.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
         say(format!("Stream errors: {}.", if errors.is_empty() { "none".to_owned() } else { errors.join(", ") }));
     }
@@ -161,7 +167,7 @@ fn page(outcome: &Outcome) -> String {
 fn samples(outcome: &Outcome) -> String {
     let mut text = String::from(
         "seconds,phase,tasks,fds,threads,rss_bytes,cpu_seconds,active_streams,existing_containers,long_lived_present,rotations,\
-         reconcile_failures,lost_bytes,dropped_bytes,stream_errors,docker_connections,kernel_connections,dockerd_cpu_seconds,dockerd_fds,\
+         reconcile_failures,lost_bytes,dropped_bytes,stream_errors,docker_connections,kernel_connections,others_bytes,dockerd_cpu_seconds,dockerd_fds,\
          old_tasks,old_fds,old_threads,old_rss_bytes,old_cpu_seconds,old_streams\n",
     );
     let empty = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
@@ -179,7 +185,7 @@ fn samples(outcome: &Outcome) -> String {
         );
         let _ = writeln!(
             text,
-            "{:.1},{},{},{},{},{},{},{},{existing},{},{},{},{},{},{},{},{},{dockerd},{old}",
+            "{:.1},{},{},{},{},{},{},{},{existing},{},{},{},{},{},{},{},{},{},{dockerd},{old}",
             sample.at,
             sample.phase.name(),
             empty(sample.tasks),
@@ -196,6 +202,7 @@ fn samples(outcome: &Outcome) -> String {
             sample.errors.values().fold(0.0, |sum, count| sum + count),
             empty(sample.connections),
             sample.kernel_connections,
+            sample.others,
         );
     }
     text

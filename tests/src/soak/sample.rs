@@ -77,6 +77,8 @@ pub struct Sample {
     pub connections: Option<f64>,
     /// Connections to Docker's socket that the kernel has, whoever made them: the agent, the harness's own client, the old way.
     pub kernel_connections: usize,
+    /// Bytes that containers of others wrote since the agent's start: what it takes of them, it needs memory and time for.
+    pub others: f64,
     /// Of dockerd; `None` while it is being restarted.
     pub dockerd: Option<Usage>,
     /// Of the old way, where that runs beside.
@@ -100,6 +102,7 @@ pub(super) struct Sampler<'a> {
     begun: Instant,
     lost: Highest,
     dropped: Highest,
+    others: Highest,
     errors: HashMap<String, Highest>,
 }
 
@@ -129,8 +132,9 @@ impl<'a> Sampler<'a> {
         hierarchy: &'a Hierarchy,
         long_lived: HashSet<String>,
     ) -> Self {
-        let (lost, dropped) = (Highest::default(), Highest::default());
-        Self { agent, engine, hierarchy, long_lived, begun: Instant::now(), lost, dropped, errors: HashMap::new() }
+        let (lost, dropped, others) = (Highest::default(), Highest::default(), Highest::default());
+        let errors = HashMap::new();
+        Self { agent, engine, hierarchy, long_lived, begun: Instant::now(), lost, dropped, others, errors }
     }
 
     /// Looks once; `short_lived` are the other containers of the soak so far.
@@ -157,6 +161,7 @@ impl<'a> Sampler<'a> {
             .fold(0.0, |sum, count| sum + count);
         let lost = self.lost.add(&scrape.by_container("log_capturer_lost_bytes_total"), own);
         let dropped = self.dropped.add(&scrape.by_container("log_capturer_dropped_bytes_total"), own);
+        let others = self.others.add(&scrape.by_container("log_capturer_written_bytes_total"), |id| !own(id));
         let now = scrape.by_label("log_capturer_stream_errors_total", "error_type", own);
         for (kind, count) in &now {
             self.errors.entry(kind.clone()).or_default().add(&HashMap::from([("", *count)]), |_| true);
@@ -179,6 +184,7 @@ impl<'a> Sampler<'a> {
             errors,
             connections: scrape.plain("log_capturer_docker_open_connections"),
             kernel_connections,
+            others,
             dockerd,
             old,
         })

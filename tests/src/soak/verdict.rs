@@ -25,16 +25,22 @@ pub struct Completeness {
     /// Containers of which not every line is there once.
     pub incomplete: BTreeSet<String>,
     /// Torn lines, which do not say whose they are.
-    pub strange: u64,
+    pub torn: u64,
     /// What is wrong with the first of them.
     pub complaints: Vec<String>,
 }
 
 impl Completeness {
+    /// Begins with what no container's lines are.
+    pub(super) fn new(collected: &Collected) -> Self {
+        let complaints = collected.torn.iter().take(NAMED).map(|piece| format!("torn: {piece:.200}")).collect();
+        Self { torn: collected.torn.len() as u64, complaints, ..Self::default() }
+    }
+
     /// Whether every line of every container is there, once.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.incomplete.is_empty() && self.strange == 0 && self.docker.only_docker == 0
+        self.incomplete.is_empty() && self.torn == 0 && self.docker.only_docker == 0
     }
 
     /// Checks a container that ran all the time and said its last line.
@@ -85,7 +91,7 @@ impl Completeness {
 
     fn complain(&mut self, id: &str, text: &str) {
         self.incomplete.insert(id.to_owned());
-        if self.complaints.len() < NAMED {
+        if self.complaints.len() < NAMED * 2 {
             self.complaints.push(format!("{id:.12} {text}"));
         }
     }

@@ -138,8 +138,8 @@ fn place(line: &[u8], stream: &str, seed: u64) -> Option<Place> {
 pub(super) struct Collected {
     /// By seed, and the place in [`STREAMS`].
     lines: HashMap<(u64, usize), Vec<u8>>,
-    /// Torn lines, which do not say whose they are.
-    pub(super) strange: u64,
+    /// Pieces with parts of lines, which do not say whose they are.
+    pub(super) torn: Vec<String>,
 }
 
 impl Collected {
@@ -159,15 +159,26 @@ impl Collected {
             let mut file = BufReader::new(File::open(&path).with_context(|| format!("{}", path.display()))?);
             let mut line = Vec::new();
             while file.read_until(b'\n', &mut line)? > 0 {
-                match seed_of(&line) {
-                    Some(seed) => collected.lines.entry((seed, number)).or_default().extend_from_slice(&line),
-                    // The agent captures every container of the machine, so there may be lines of others.
-                    None => collected.strange += u64::from(is_marked(&line)),
-                }
+                collected.take(number, &line);
                 line.clear();
             }
         }
         Ok(collected)
+    }
+
+    /// The agent captures every container of the machine, so there may be output of others in the file, and before a line
+    /// what another has begun and not ended.
+    fn take(&mut self, stream: usize, piece: &[u8]) {
+        let mut starts = marks(piece);
+        let Some(start) = starts.next_back() else { return };
+        let line = &piece[start..];
+        let whose = seed_of(line);
+        if starts.next().is_some() || whose.is_none() {
+            self.torn.push(String::from_utf8_lossy(piece).into_owned());
+        }
+        if let Some(seed) = whose {
+            self.lines.entry((seed, stream)).or_default().extend_from_slice(line);
+        }
     }
 
     /// The lines of a container's stream, in their order; none where there are none.
@@ -177,14 +188,15 @@ impl Collected {
     }
 }
 
-/// The second word of a line that begins as those of a soak do.
+/// The second word of a line.
 fn seed_of(line: &[u8]) -> Option<u64> {
-    std::str::from_utf8(line).ok()?.strip_prefix(MARK)?.split(' ').nth(1)?.parse().ok()
+    std::str::from_utf8(line).ok()?.split(' ').nth(1)?.parse().ok()
 }
 
-/// Whether a soak's writer had a hand in a piece.
-fn is_marked(line: &[u8]) -> bool {
-    line.windows(MARK.len()).any(|bytes| bytes == MARK.as_bytes())
+/// Where lines of a soak begin.
+fn marks(line: &[u8]) -> impl DoubleEndedIterator<Item = usize> {
+    let starts = line.windows(MARK.len()).enumerate();
+    starts.filter(|(_, bytes)| *bytes == MARK.as_bytes()).map(|(start, _)| start)
 }
 
 /// Reads a container's `json-file` log from the disk, its rotated files (`….log.N`, the highest the oldest) before it.
@@ -257,6 +269,22 @@ mod tests {
         let text = text(&[(1, 7, false), (1, 8, true)]);
         assert!(Lines::read(&text, "stdout", 5, true).is_complete(0));
         assert_eq!(Lines::read(&text, "stdout", 5, false).missing, 7);
+    }
+
+    #[test]
+    fn lines_are_told_from_what_others_print_and_torn_ones_are_noticed() {
+        let mut collected = Collected::default();
+        let whole = text(&[(1, 0, false)]);
+        let glued = [b"progress 12 %", whole.as_slice()].concat();
+        for piece in [&whole, &glued, &b"17 bottles 5 1\n".to_vec()] {
+            collected.take(0, piece);
+        }
+        assert_eq!(collected.bytes(5, "stdout"), [whole.as_slice(), &whole].concat());
+        assert_eq!(collected.bytes(5, "stderr"), b"");
+        assert!(collected.torn.is_empty());
+        collected.take(0, &[&whole[..9], whole.as_slice()].concat());
+        collected.take(0, b"soak-o\n");
+        assert_eq!(collected.torn.len(), 2);
     }
 
     #[test]
