@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
+use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use capture_tests::{Agent, Container, engine};
 const PAGE: &str = include_str!("../../docs/metrics.md");
 
 /// What does not move in the life of a sound agent on a machine that stays as it is.
-const STILL: [&str; 6] = [
+const STILL: [&str; 7] = [
     // Defects, of the agent and of the host; the agent's own tests make them in what is around the counters.
     "log_capturer_reconcile_failures_total",
     "log_capturer_bpf_missed_runs_total",
@@ -20,8 +21,9 @@ const STILL: [&str; 6] = [
     "log_capturer_ring_size_bytes",
     "process_max_fds",
     "process_start_time_seconds",
-    // Threads are all there from the start: that they do not move is a promise with a test of its own.
+    // All there from the start: that they do not move is a promise with a test of its own.
     "process_threads",
+    "process_virtual_memory_bytes",
 ];
 
 /// Longer than everything that has to happen takes, the engine's freeze with it.
@@ -47,6 +49,9 @@ fn each_metric_of_the_page_moves() -> Result<()> {
     agent.wait_ready()?;
 
     let mut seen = Seen::default();
+    seen.look(&agent.metrics()?);
+    // A task that waits for a request that does not come.
+    let silent = TcpStream::connect(agent.address())?;
     let mut containers = vec![
         Container::start(&engine, "moves", "while :; do echo out; echo err >&2; sleep 0.2; done")?,
         // One write that is larger than the ring.
@@ -72,7 +77,7 @@ fn each_metric_of_the_page_moves() -> Result<()> {
     assert!(still.is_subset(&listed), "a metric that is not on the page");
     let expected: BTreeSet<&str> = listed.difference(&still).copied().collect();
     let outcome = seen.until_moved(&agent, &expected);
-    drop(containers);
+    drop((containers, silent));
     outcome
 }
 
