@@ -5,7 +5,7 @@ use rustix::time::{ClockId, clock_gettime};
 /// Offset between `CLOCK_MONOTONIC`, which stamps records, and `CLOCK_REALTIME`.
 #[derive(Clone, Copy, Debug)]
 pub struct WallClock {
-    offset: i128,
+    offset: i64,
 }
 
 impl WallClock {
@@ -18,7 +18,7 @@ impl WallClock {
                 let before = nanoseconds(ClockId::Monotonic);
                 let wall = nanoseconds(ClockId::Realtime);
                 let after = nanoseconds(ClockId::Monotonic);
-                (after - before, wall - i128::midpoint(before, after))
+                (after - before, wall - i64::midpoint(before, after))
             })
             .min()
             .map_or(0, |(_, offset)| offset);
@@ -27,18 +27,18 @@ impl WallClock {
 
     /// Nanoseconds since the Unix epoch of a record's `timestamp`.
     #[must_use]
-    pub fn unix_nanoseconds(self, monotonic: u64) -> i128 {
-        i128::from(monotonic) + self.offset
+    pub fn unix_nanoseconds(self, monotonic: u64) -> i64 {
+        monotonic.cast_signed() + self.offset
     }
 }
 
 /// `CLOCK_MONOTONIC` in nanoseconds, to compare with a record's `timestamp`.
 #[must_use]
 pub fn monotonic() -> u64 {
-    u64::try_from(nanoseconds(ClockId::Monotonic)).unwrap_or_default()
+    nanoseconds(ClockId::Monotonic).cast_unsigned()
 }
 
-fn nanoseconds(clock: ClockId) -> i128 {
+fn nanoseconds(clock: ClockId) -> i64 {
     let time = clock_gettime(clock);
-    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
 }

@@ -60,8 +60,8 @@ pub struct Record {
     pub origin: Arc<Origin>,
     /// Which of its streams.
     pub stream: Stream,
-    /// Time of the write that began the line, in nanoseconds since the Unix epoch.
-    pub timestamp: i128,
+    /// Time of the write that began the line, in nanoseconds since the Unix epoch; until the year 2262.
+    pub timestamp: i64,
     /// `CLOCK_MONOTONIC` of the write that completed the record, in ns: where its latency begins.
     pub completed: u64,
     /// What it says.

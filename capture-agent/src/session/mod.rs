@@ -1,6 +1,6 @@
 //! Container × stream: put chunks in order, frame them into lines, settle the accounts.
 
-mod framing;
+pub mod framing;
 pub mod ledger;
 mod lifecycle;
 mod order;

@@ -2,8 +2,10 @@
 
 use std::io::{self, Write};
 
+use capture_common::Stream;
 use jiff::Timestamp;
 
+use super::json;
 use crate::pipeline::record::{Content, Origin, Record};
 
 /// How a record is written.
@@ -52,26 +54,32 @@ impl Encoder {
     }
 
     fn json(&mut self, record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
-        out.write_all(b"{\"timestamp\":\"")?;
-        self.clock.write(record.timestamp, out)?;
-        out.write_all(b"\",\"message\":")?;
+        let tail = record.origin.rendered.get_or_init(|| json_tail(&record.origin, &self.host));
+        out.reserve(record.stream_bytes() as usize + JSON_FIXED + tail.len());
+        out.extend_from_slice(b"{\"timestamp\":\"");
+        self.clock.write(record.timestamp, out);
+        out.extend_from_slice(b"\",\"message\":");
         match &record.content {
             Content::Line { message, partial, .. } => {
-                json_string(&String::from_utf8_lossy(message), out)?;
+                json::string(message, out);
                 if *partial {
-                    out.write_all(b",\"_partial\":true")?;
+                    out.extend_from_slice(b",\"_partial\":true");
                 }
             }
             Content::Gap { bytes, reason } => {
-                json_string(gap(record, DEFAULT_GAP_MARKER).trim_end(), out)?;
+                json::string(gap(record, DEFAULT_GAP_MARKER).trim_end().as_bytes(), out);
                 write!(out, ",\"lost_bytes\":{bytes}")?;
                 if let Some(reason) = reason {
                     write!(out, ",\"lost_reason\":\"{reason}\"")?;
                 }
             }
         }
-        write!(out, ",\"stream\":\"{}\"", record.stream.as_str())?;
-        out.write_all(record.origin.rendered.get_or_init(|| json_tail(&record.origin, &self.host)))
+        out.extend_from_slice(match record.stream {
+            Stream::Stdout => b",\"stream\":\"stdout\"",
+            Stream::Stderr => b",\"stream\":\"stderr\"",
+        });
+        out.extend_from_slice(tail);
+        Ok(())
     }
 
     fn text(&mut self, record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
@@ -115,32 +123,31 @@ fn gap(record: &Record, marker: &str) -> String {
     }
 }
 
+/// What a JSON record has besides its message and what its origin renders.
+const JSON_FIXED: usize = 120;
+
 /// Everything after `stream`, which is the same for all records of an origin.
 fn json_tail(origin: &Origin, host: &str) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut field = |name: &str, value: &str| -> io::Result<()> {
-        write!(out, ",\"{name}\":")?;
-        json_string(value, &mut out)
-    };
-    let _ = field("container_id", &origin.container_id);
+    json_field("container_id", &origin.container_id, &mut out);
     if let Some(metadata) = &origin.metadata {
-        let _ = field("container_name", &metadata.name);
-        let _ = field("image", &metadata.image);
+        json_field("container_name", &metadata.name, &mut out);
+        json_field("image", &metadata.image, &mut out);
         out.extend_from_slice(b",\"label\":");
+        // Writing to a vector cannot fail, and text has a place in JSON.
         let _ = serde_json::to_writer(&mut out, &metadata.labels);
     }
-    let mut field = |name: &str, value: &str| -> io::Result<()> {
-        write!(out, ",\"{name}\":")?;
-        json_string(value, &mut out)
-    };
-    let _ = field("host", host);
-    let _ = field("source_type", "ebpf");
+    json_field("host", host, &mut out);
+    json_field("source_type", "ebpf", &mut out);
     out.extend_from_slice(b"}\n");
     out
 }
 
-fn json_string(text: &str, out: &mut Vec<u8>) -> io::Result<()> {
-    serde_json::to_writer(out, text).map_err(io::Error::from)
+fn json_field(name: &str, value: &str, out: &mut Vec<u8>) {
+    out.push(b',');
+    json::string(name.as_bytes(), out);
+    out.push(b':');
+    json::string(value.as_bytes(), out);
 }
 
 /// RFC 3339 timestamps; the part up to the second is rendered once a second.
@@ -151,14 +158,17 @@ struct TimestampCache {
 }
 
 impl TimestampCache {
-    fn write(&mut self, nanoseconds: i128, out: &mut Vec<u8>) -> io::Result<()> {
-        let second = i64::try_from(nanoseconds.div_euclid(1_000_000_000)).unwrap_or_default();
+    fn write(&mut self, nanoseconds: i64, out: &mut Vec<u8>) {
+        let (second, rest) = (nanoseconds.div_euclid(1_000_000_000), nanoseconds.rem_euclid(1_000_000_000));
         if self.second != Some(second) {
             self.second = Some(second);
             let text = Timestamp::from_second(second).unwrap_or_default().to_string();
             text.trim_end_matches('Z').clone_into(&mut self.text);
         }
-        write!(out, "{}.{:09}Z", self.text, nanoseconds.rem_euclid(1_000_000_000))
+        out.extend_from_slice(self.text.as_bytes());
+        out.push(b'.');
+        out.extend_from_slice(&json::nanoseconds(rest));
+        out.push(b'Z');
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod console;
 pub mod encode;
 pub mod file;
+pub mod json;
 
 use std::collections::HashMap;
 use std::io;
@@ -71,7 +72,7 @@ struct State {
 /// Records that found no room.
 struct Gap {
     origin: Arc<Origin>,
-    timestamp: i128,
+    timestamp: i64,
     completed: u64,
     bytes: u64,
 }
