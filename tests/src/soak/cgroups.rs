@@ -26,12 +26,17 @@ impl Hierarchy {
         root.map(Self).context("no cgroup v2 hierarchy is mounted")
     }
 
-    /// The id of every container that has a cgroup, of whatever engine.
+    /// The id of every container that has a process, of whatever engine: a cgroup that nobody removed is no container.
     pub(super) fn containers(&self) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         walk(&self.0, &mut found);
         found
     }
+}
+
+/// As `cgroup.events` says (`Documentation/admin-guide/cgroup-v2.rst`), of a cgroup and those below it.
+fn is_populated(cgroup: &Path) -> bool {
+    fs::read_to_string(cgroup.join("cgroup.events")).is_ok_and(|events| events.contains("populated 1"))
 }
 
 fn walk(directory: &Path, found: &mut BTreeSet<String>) {
@@ -41,7 +46,9 @@ fn walk(directory: &Path, found: &mut BTreeSet<String>) {
         }
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            found.insert(name);
+            if is_populated(&entry.path()) {
+                found.insert(name);
+            }
         } else {
             walk(&entry.path(), found);
         }

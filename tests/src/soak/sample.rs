@@ -59,9 +59,9 @@ pub struct Sample {
     pub tasks: Option<f64>,
     /// `log_capturer_active_streams`.
     pub active: Option<f64>,
-    /// How many containers had a cgroup before and after the scrape, of whatever engine; `None` where that changed.
+    /// How many containers had processes before and after the scrape, of whatever engine; `None` where that changed.
     pub existing: Option<usize>,
-    /// Long-lived containers that have a cgroup and a series of rotations.
+    /// Long-lived containers that have processes and a series of rotations.
     pub present: usize,
     /// Rotations of the long-lived containers.
     pub rotations: f64,
