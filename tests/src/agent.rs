@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -87,7 +88,10 @@ impl Agent {
         let address = free_address()?;
         // An argument of the caller's goes before.
         let state = tempfile::Builder::new().prefix("ct-state-").tempdir().context("no directory for the state")?;
-        let mut child = command()?
+        // Whatever ends the test ends the agent, or it would stay attached to the kernel.
+        let mut child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL"])
+            .arg(binary()?)
             .env("CAPTURE_AGENT_STATE_DIR", state.path())
             .arg("run")
             .args(["--listen", &address.to_string()])
@@ -267,9 +271,13 @@ impl Ended {
 /// # Errors
 /// When it is not built.
 pub fn command() -> Result<Command> {
+    binary().map(Command::new)
+}
+
+fn binary() -> Result<PathBuf> {
     let binary = workspace::agent_binary();
     ensure!(binary.is_file(), "{}: not built; run `cargo xtask build --release`", binary.display());
-    Ok(Command::new(binary))
+    Ok(binary)
 }
 
 /// An address of this machine on which nothing listens.
