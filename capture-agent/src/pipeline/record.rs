@@ -40,6 +40,8 @@ impl Origin {
 pub struct Account {
     /// One for each stream.
     pub streams: [StreamAccount; 2],
+    /// Bytes that the container holds of the sink's queue.
+    pub queued: AtomicU64,
 }
 
 /// What became of the bytes of one stream.

@@ -15,10 +15,15 @@ use std::time::{Duration, Instant};
 use capture_common::Stream;
 use tokio_util::sync::CancellationToken;
 
-use crate::pipeline::record::{Content, Origin, Record};
+use crate::pipeline::record::{Account, Content, Origin, Record};
 
 /// Bytes of records that may wait for a sink.
 const QUEUE_BYTES: u64 = 16 << 20;
+/// Bytes beyond them that are kept for containers that hold little of the queue: one that floods it costs the others
+/// nothing.
+const RESERVE: u64 = 4 << 20;
+/// How much of the queue is little: as much as 16 containers may hold of the reserve at once.
+const LITTLE: u64 = RESERVE / 16;
 /// What a record costs beyond its message, in the queue's count.
 const RECORD_BYTES: u64 = 128;
 /// How long the reader waits for a full queue while the ring buffer has room for what comes meanwhile.
@@ -92,23 +97,29 @@ impl Queue {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Hands records to the sink. Where the queue is full, waits a moment if `may_wait`; then the records are dropped,
-    /// and counted.
+    /// Hands records to the sink. Where the queue is full, waits a moment if `may_wait`; then records of containers that
+    /// hold much of it are dropped, and counted.
     pub fn deliver(&self, records: Vec<Record>, may_wait: bool) {
-        let bytes = records.iter().map(|record| record.stream_bytes() + RECORD_BYTES).sum();
+        let bytes: u64 = records.iter().map(cost).sum();
         let state = self.shared.lock();
         let full = |state: &mut State| state.bytes > 0 && state.bytes + bytes > QUEUE_BYTES && !state.abandoned;
         let patience = if may_wait { PATIENCE } else { Duration::ZERO };
         let (mut state, _) =
             self.shared.emptied.wait_timeout_while(state, patience, full).unwrap_or_else(PoisonError::into_inner);
-        if full(&mut state) || state.abandoned {
+        if state.abandoned {
             state.drop_records(&records);
             return;
         }
-        let records = state.fill_gaps(records);
-        state.bytes += bytes;
-        state.batches.push_back((bytes, records));
-        self.shared.filled.notify_one();
+        let (accepted, dropped) = if full(&mut state) { state.share(records) } else { (records, Vec::new()) };
+        // Marks of what was dropped before; what is dropped now follows what is accepted now.
+        let accepted = state.fill_gaps(accepted);
+        state.drop_records(&dropped);
+        if !accepted.is_empty() {
+            let bytes = hold(&accepted);
+            state.bytes += bytes;
+            state.batches.push_back((bytes, accepted));
+            self.shared.filled.notify_one();
+        }
     }
 
     /// Waits until the sink has finished, at most for a grace period; says what it could not take.
@@ -142,8 +153,30 @@ impl Queue {
 }
 
 impl State {
+    /// What a full queue takes of a batch, and what it does not.
+    fn share(&self, records: Vec<Record>) -> (Vec<Record>, Vec<Record>) {
+        let mut total = self.bytes;
+        let mut held: HashMap<*const Account, u64> = HashMap::new();
+        records.into_iter().partition(|record| {
+            let account = &record.origin.account;
+            let held = held.entry(Arc::as_ptr(account)).or_insert_with(|| account.queued.load(Relaxed));
+            *held += cost(record);
+            // Beyond its little a container stays beyond it: within a batch nothing overtakes what was dropped.
+            let is_accepted = *held <= LITTLE && total + cost(record) <= QUEUE_BYTES + RESERVE;
+            if is_accepted {
+                total += cost(record);
+            } else {
+                *held = u64::MAX / 2;
+            }
+            is_accepted
+        })
+    }
+
     /// Counts what finds no room, and remembers where it is missing.
     fn drop_records(&mut self, records: &[Record]) {
+        if records.is_empty() {
+            return;
+        }
         count_dropped(records);
         for record in records {
             let key = (Arc::clone(&record.origin.container_id), record.stream);
@@ -216,11 +249,41 @@ fn run(shared: &Shared, mut sink: Box<dyn Sink>, broken: &CancellationToken) {
             }
         }
 
+        release(&records);
         let mut state = shared.lock();
         state.writing = false;
         state.bytes -= bytes;
         shared.emptied.notify_all();
     }
+}
+
+/// What a record takes of the queue.
+fn cost(record: &Record) -> u64 {
+    record.stream_bytes() + RECORD_BYTES
+}
+
+/// Books records as held by their containers; gives their sum.
+fn hold(records: &[Record]) -> u64 {
+    let mut sum = 0;
+    for (account, bytes) in runs(records) {
+        account.queued.fetch_add(bytes, Relaxed);
+        sum += bytes;
+    }
+    sum
+}
+
+/// Takes [`hold`] back.
+fn release(records: &[Record]) {
+    for (account, bytes) in runs(records) {
+        account.queued.fetch_sub(bytes, Relaxed);
+    }
+}
+
+/// Neighbours of one container, and what they cost together.
+fn runs(records: &[Record]) -> impl Iterator<Item = (&Account, u64)> {
+    records
+        .chunk_by(|a, b| Arc::ptr_eq(&a.origin, &b.origin))
+        .filter_map(|run| Some((&*run.first()?.origin.account, run.iter().map(cost).sum())))
 }
 
 fn count_delivered(records: &[Record]) {
@@ -238,3 +301,6 @@ fn count_dropped(records: &[Record]) {
         record.origin.account.streams[record.stream as usize].dropped.fetch_add(record.stream_bytes(), Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;
