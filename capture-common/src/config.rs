@@ -15,6 +15,10 @@ pub struct Offsets {
     pub task_files: u32,
     /// `task_struct.real_parent`
     pub task_real_parent: u32,
+    /// `task_struct.cgroups`
+    pub task_cgroups: u32,
+    /// `css_set.dfl_cgrp`
+    pub css_set_cgroup: u32,
     /// `task_struct.comm`
     pub task_comm: u32,
     /// `task_struct.tgid`

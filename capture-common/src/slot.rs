@@ -9,6 +9,10 @@ use core::sync::atomic::AtomicU64;
 /// Length of a container id: 64 hexadecimal digits.
 pub const CONTAINER_ID_LEN: usize = 64;
 
+/// In the place of a slot's index: the container's cgroup has nobody in it, and gets a slot when a program is executed
+/// there. Engines that were killed leave such cgroups behind; they take no slot from containers that run.
+pub const SLOT_AT_EXEC: u32 = u32::MAX;
+
 /// Number of [`LostReason`]s.
 pub const LOST_REASONS: usize = 4;
 

@@ -5,7 +5,9 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::{
     bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_kernel_str,
 };
-use capture_common::{CONTAINER_ID_LEN, ContainerSlot, OutputStream, RecordHeader, RecordKind, Side, SlotState};
+use capture_common::{
+    CONTAINER_ID_LEN, ContainerSlot, OutputStream, RecordHeader, RecordKind, SLOT_AT_EXEC, Side, SlotState,
+};
 
 use crate::files::File;
 use crate::maps::{CGROUPS, FREE_SLOTS, GLOBALS, RECORDS, RELAYS, SLOTS, offset};
@@ -15,6 +17,7 @@ use crate::verifier::{fetch_add, get, member, probe, set};
 /// `cgrp_dfl_root.hierarchy_id` (`kernel/cgroup/cgroup.c`): the v2 hierarchy. `cgroup_mkdir` fires once for each.
 const V2_HIERARCHY: i32 = 0;
 const BPF_NOEXIST: u64 = 1;
+const BPF_EXIST: u64 = 2;
 /// Longest cgroup name that is looked at: `cri-containerd-<id>.scope` and the like, with room to spare.
 const NAME_LEN: usize = 128;
 
@@ -56,9 +59,18 @@ fn try_register(cgroup: *const c_void, id: u64) -> Option<Registered> {
     }
 
     let id_text = container_id(cgroup)?;
-    let Ok(Some(index)) = FREE_SLOTS.pop() else {
+    let Some(index) = take_slot(id, id_text) else { return Some(Registered::Refused) };
+    if CGROUPS.insert(id, index, BPF_NOEXIST).is_err() {
+        give_back(index);
         return Some(Registered::Refused);
-    };
+    }
+    Some(Registered::Done)
+}
+
+/// A free slot, armed for a container.
+#[inline(always)]
+fn take_slot(id: u64, id_text: [u8; CONTAINER_ID_LEN]) -> Option<u32> {
+    let Ok(Some(index)) = FREE_SLOTS.pop() else { return None };
     let slot = SLOTS.get_ptr_mut(index)?;
     // SAFETY: the free list gave this slot to nobody else; the agent has zeroed it.
     unsafe {
@@ -68,13 +80,16 @@ fn try_register(cgroup: *const c_void, id: u64) -> Option<Registered> {
         (&raw mut (*slot).container_id).cast::<[u8; CONTAINER_ID_LEN]>().write(id_text);
         set(&(*slot).state, SlotState::Armed as u64);
     }
-    if CGROUPS.insert(id, index, BPF_NOEXIST).is_err() {
-        // SAFETY: as above.
-        unsafe { set(&(*slot).state, SlotState::Free as u64) };
-        let _ = FREE_SLOTS.push(index, 0);
-        return Some(Registered::Refused);
+    Some(index)
+}
+
+/// Undoes [`take_slot`].
+#[inline(always)]
+fn give_back(index: u32) {
+    if let Some(slot) = SLOTS.get(index) {
+        set(&slot.state, SlotState::Free as u64);
     }
-    Some(Registered::Done)
+    let _ = FREE_SLOTS.push(index, 0);
 }
 
 /// The id in the name of a container's cgroup: `<id>` (cgroupfs driver), `docker-<id>.scope` (systemd driver),
@@ -127,10 +142,13 @@ fn text<const N: usize>(address: u64) -> Option<[u8; N]> {
 #[inline(always)]
 pub fn executed(task: *const c_void) -> Option<()> {
     // SAFETY: plain helpers; the map's values are numbers that are never written again.
-    let (cgroup, pid, index) = unsafe {
+    let (cgroup, pid, mut index) = unsafe {
         let cgroup = bpf_get_current_cgroup_id();
         (cgroup, (bpf_get_current_pid_tgid() >> 32) as u32, *CGROUPS.get(cgroup)?)
     };
+    if index == SLOT_AT_EXEC {
+        index = enter(task, cgroup)?;
+    }
     let slot = SLOTS.get(index)?;
     let init = get(&slot.init_pid);
     if init != 0 && init != u64::from(pid) {
@@ -172,6 +190,28 @@ pub fn executed(task: *const c_void) -> Option<()> {
     }
     set(&slot.state, SlotState::Open as u64);
     announce(slot, index, cgroup, RecordKind::Opened, pid)
+}
+
+/// Gives a slot to a container whose cgroup was there, empty, before the agent was.
+#[inline(always)]
+fn enter(task: *const c_void, id: u64) -> Option<u32> {
+    // SAFETY: the verifier types `task` by BTF.
+    let cgroup: *const c_void = unsafe {
+        let set: *const c_void = member(task, offset!(task_cgroups));
+        member(set, offset!(css_set_cgroup))
+    };
+    // In a cgroup below the container's the name is another, and the agent finds the container when it looks again.
+    let id_text = container_id(cgroup);
+    let taken = id_text.and_then(|id_text| take_slot(id, id_text));
+    let Some(index) = taken else {
+        let _ = CGROUPS.remove(id);
+        return None;
+    };
+    if CGROUPS.insert(id, index, BPF_EXIST).is_err() {
+        give_back(index);
+        return None;
+    }
+    Some(index)
 }
 
 /// Stores the inode of `fd` as a stream of the container; `false` if it cannot be one.

@@ -15,7 +15,7 @@ const DEFAULT_CAPACITY: u32 = 4096;
 #[map]
 pub static RECORDS: RingBuf = RingBuf::with_byte_size(32 << 20, 0);
 
-/// Cgroup → slot of the container that it belongs to; child cgroups have the slot of their container.
+/// Cgroup → slot of the container that it belongs to, or [`SLOT_AT_EXEC`]; child cgroups have the slot of their container.
 #[map]
 pub static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(4 * DEFAULT_CAPACITY, 0);
 
@@ -78,6 +78,8 @@ static CONFIG: Config = Config {
     offsets: Offsets {
         task_files: 0,
         task_real_parent: 0,
+        task_cgroups: 0,
+        css_set_cgroup: 0,
         task_comm: 0,
         task_tgid: 0,
         task_status: 0,

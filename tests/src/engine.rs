@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use tempfile::TempDir;
 
+use crate::cgroups::Hierarchy;
 use crate::daemon::{Daemon, Network, Setup, Tcp, answers, process_in};
 use crate::process;
 use crate::workspace::target_dir;
@@ -51,12 +52,14 @@ pub fn start_default() -> Result<Engine> {
     if answers(&socket) {
         let engine = Engine { socket, daemon: Mutex::new(None), setup: None, _home: None };
         engine.remove_orphans();
+        Hierarchy::find()?.sweep();
         return Ok(engine);
     }
     let pid_file = PathBuf::from("/var/run/docker.pid");
     if let Ok(pid) = process_in(&pid_file, "dockerd") {
         bail!("dockerd (process {}) runs but does not answer on {DEFAULT_SOCKET}", pid.as_raw_nonzero());
     }
+    Hierarchy::find()?.sweep();
     let home = private_home()?;
     let mut setup = Setup {
         socket: socket.clone(),
@@ -103,6 +106,7 @@ pub fn private_over_tcp(tcp: Tcp) -> Result<Arc<Engine>> {
 }
 
 fn private_with(live_restore: bool, tcp: Option<Tcp>) -> Result<Arc<Engine>> {
+    Hierarchy::find()?.sweep();
     let home = private_home()?;
     let path = |name: &str| home.path().join(name);
     let socket = path("docker.sock");

@@ -4,6 +4,7 @@
 //! harness fails and says which; it never skips. Its only way to wait is [`poll::eventually`], which has a deadline.
 
 pub mod agent;
+pub mod cgroups;
 pub mod container;
 pub mod daemon;
 pub mod dashboard;

@@ -119,7 +119,14 @@ impl Seen {
             *families.entry(name.to_owned()).or_default() += value;
         }
         for (name, value) in &families {
-            if self.last.get(name).is_some_and(|last| (last - value).abs() > f64::EPSILON * last.abs().max(1.0)) {
+            // A counter by label is not there before it counts.
+            let absent = (!self.last.is_empty() && name.ends_with("_total")).then_some(&0.0);
+            if self
+                .last
+                .get(name)
+                .or(absent)
+                .is_some_and(|last| (last - value).abs() > f64::EPSILON * last.abs().max(1.0))
+            {
                 self.moved.insert(name.clone());
             }
         }

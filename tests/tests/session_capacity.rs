@@ -1,12 +1,17 @@
 //! What happens when there are more containers than sessions, and that series of the dead go.
 
 use std::collections::HashMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
 
 use anyhow::{Context, Result};
+use capture_tests::cgroups::Hierarchy;
 use capture_tests::poll::{DEADLINE, eventually};
 use capture_tests::{Agent, Attach, Container, engine, in_both_attach_modes};
 
 in_both_attach_modes!(a_container_beyond_the_maximum_waits_for_a_place);
+in_both_attach_modes!(a_cgroup_that_an_engine_left_behind_takes_no_place);
 in_both_attach_modes!(series_of_containers_that_are_gone_disappear);
 
 const PRINTER: &str = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done";
@@ -56,6 +61,55 @@ fn a_container_beyond_the_maximum_waits_for_a_place(attach: Attach) -> Result<()
     let expected: Vec<u64> = (numbers[0]..).take(numbers.len()).collect();
     assert_eq!(numbers, expected);
     Ok(())
+}
+
+fn a_cgroup_that_an_engine_left_behind_takes_no_place(attach: Attach) -> Result<()> {
+    let engine = engine::ensure()?;
+    let left_over = LeftOver::make()?;
+    let agent = Agent::start(attach, &["--sessions-max", "1"])?;
+    let container = Container::start(&engine, "captured", PRINTER)?;
+    agent.wait_for_message(container.name(), "1")?;
+    assert!(agent.metrics()?["log_capturer_containers_waiting"].abs() < 0.5, "{}", agent.stderr());
+
+    // Somebody enters it after all, once the one place is free.
+    drop(container);
+    eventually("the place to be free", DEADLINE, || {
+        agent.metrics().ok().filter(|now| now["log_capturer_active_streams"].abs() < 0.5)
+    })?;
+    let entered = left_over.run("echo captured")?;
+    assert!(entered.status.success());
+    agent.wait_until("its line", |records| records.iter().any(|record| record.is_of(&left_over.id())))?;
+    assert_eq!(agent.records_of(&left_over.id())[0].message(), "captured");
+    Ok(())
+}
+
+/// A container's cgroup without a process.
+struct LeftOver(PathBuf);
+
+impl LeftOver {
+    fn make() -> Result<Self> {
+        let id = format!("{:064x}", std::process::id());
+        let path = Hierarchy::find()?.root().join("ct-left-over").join(id);
+        fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+
+    fn id(&self) -> String {
+        self.0.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Enters it as a runtime does, and then executes a command there.
+    fn run(&self, command: &str) -> Result<Output> {
+        let enter = format!("echo $$ >{}/cgroup.procs && exec sh -c '{command}'", self.0.display());
+        Ok(Command::new("sh").args(["-c", &enter]).output()?)
+    }
+}
+
+impl Drop for LeftOver {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+        let _ = self.0.parent().map(fs::remove_dir);
+    }
 }
 
 fn series_of_containers_that_are_gone_disappear(attach: Attach) -> Result<()> {

@@ -182,6 +182,8 @@ impl Agent {
         let mut flush_log = tokio::time::interval(LOG_INTERVAL);
         let mut rescan = tokio::time::interval(RESCAN_INTERVAL);
         rescan.tick().await;
+        // The thread that looks is there from the start, so that the number of threads never moves.
+        let _ = tokio::task::spawn_blocking(|| ()).await;
         let mut seen_refused = self.refused();
         loop {
             tokio::select! {

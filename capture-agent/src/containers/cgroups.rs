@@ -119,7 +119,9 @@ fn subdirectories(directory: &Path) -> Vec<(PathBuf, String)> {
 /// What a container's processes tell about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Init {
-    /// The runtime is still at work, or there is no process: the init is to come.
+    /// There is no process: the runtime has made the cgroup and not entered it yet, or it was left behind.
+    Nobody,
+    /// The runtime is still at work: the init is to come.
     Awaited,
     /// It runs.
     Running(Streams),
@@ -149,6 +151,9 @@ impl ContainerCgroup {
     #[must_use]
     pub fn init(&self) -> Init {
         let pids = self.processes();
+        if pids.is_empty() {
+            return Init::Nobody;
+        }
         // Of the processes whose parent is outside, the oldest: the others were put in by `docker exec`.
         let init = pids
             .iter()

@@ -52,10 +52,19 @@ impl Discovery {
             if known || cgroup.is_own() {
                 continue;
             }
-            let init = cgroup.init();
+            let mut init = cgroup.init();
+            if init == Init::Nobody {
+                lock().expect(cgroup.cgroup_id);
+                // It may have been entered between the look and the expectation, unseen by either.
+                init = cgroup.init();
+                if init == Init::Nobody {
+                    continue;
+                }
+            }
+            lock().expect_no_more(cgroup.cgroup_id);
             let streams = match init {
                 Init::Running(streams) => Some(streams),
-                Init::Awaited => None,
+                Init::Awaited | Init::Nobody => None,
             };
             let slot = match lock().register(cgroup.cgroup_id, &cgroup.container_id, streams)? {
                 Registration::Taken(slot) => slot,

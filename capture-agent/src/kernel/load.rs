@@ -16,6 +16,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("CAPTURE_EBPF_OBJECT"));
 
 /// Cgroups for each container on average, for children that a container makes.
 const CGROUPS_PER_CONTAINER: u32 = 4;
+/// Cgroups that are known at least: those that an engine left behind are as well.
+const MIN_CGROUPS: u32 = 4096;
 
 /// Which hooks see the writes. See `docs/decisions/0002-attach-mode.md`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -94,7 +96,7 @@ impl KernelConfig {
             .map_max_entries("RECORDS", self.ring_size)
             .map_max_entries("SLOTS", self.capacity)
             .map_max_entries("FREE_SLOTS", self.capacity)
-            .map_max_entries("CGROUPS", self.capacity.saturating_mul(CGROUPS_PER_CONTAINER))
+            .map_max_entries("CGROUPS", self.capacity.saturating_mul(CGROUPS_PER_CONTAINER).max(MIN_CGROUPS))
             .map_max_entries("SCRATCH", cpus)
             .load(OBJECT)
             .map_err(|error| KernelError::Maps { cause: chain(&error) })?;

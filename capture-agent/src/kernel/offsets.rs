@@ -27,6 +27,8 @@ pub fn resolve() -> Result<Offsets, KernelError> {
     Ok(Offsets {
         task_files: member("task_struct", "files")?,
         task_real_parent: member("task_struct", "real_parent")?,
+        task_cgroups: member("task_struct", "cgroups")?,
+        css_set_cgroup: member("css_set", "dfl_cgrp")?,
         task_comm: member("task_struct", "comm")?,
         task_tgid: member("task_struct", "tgid")?,
         task_status: member("task_struct", "thread_info.status")?,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use capture_common::{CONTAINER_ID_LEN, OutputStream, Side, SlotState};
+use capture_common::{CONTAINER_ID_LEN, OutputStream, SLOT_AT_EXEC, Side, SlotState};
 
 use super::KernelError;
 use super::load::{CaptureSide, Kernel, map_error};
@@ -32,10 +32,23 @@ pub enum Registration {
 }
 
 impl Kernel {
-    /// Whether the kernel side knows a cgroup.
+    /// Whether a cgroup has a slot.
     #[must_use]
     pub fn knows(&self, cgroup_id: u64) -> bool {
-        self.cgroups.get(&cgroup_id, 0).is_ok()
+        self.cgroups.get(&cgroup_id, 0).is_ok_and(|slot| slot != SLOT_AT_EXEC)
+    }
+
+    /// Has the kernel side give a slot to the container of an empty cgroup when a program is executed there.
+    pub fn expect(&mut self, cgroup_id: u64) {
+        // Where the map is full, the container is found when the agent looks again.
+        let _ = self.cgroups.insert(cgroup_id, SLOT_AT_EXEC, 1);
+    }
+
+    /// Takes [`expect`](Self::expect) back.
+    pub fn expect_no_more(&mut self, cgroup_id: u64) {
+        if self.cgroups.get(&cgroup_id, 0).is_ok_and(|slot| slot == SLOT_AT_EXEC) {
+            let _ = self.cgroups.remove(&cgroup_id);
+        }
     }
 
     /// Registers the cgroup of a container that was there before the programs were. With `streams` its writes are

@@ -218,7 +218,7 @@ impl Shared {
 }
 
 fn run(shared: &Shared, mut sink: Box<dyn Sink>, broken: &CancellationToken) {
-    let mut failing = false;
+    let mut last_error: Option<Instant> = None;
     loop {
         let mut state = shared.lock();
         let (bytes, records) = loop {
@@ -234,18 +234,15 @@ fn run(shared: &Shared, mut sink: Box<dyn Sink>, broken: &CancellationToken) {
         drop(state);
 
         match sink.write(&records) {
-            Ok(()) => {
-                count_delivered(&records);
-                failing = false;
-            }
+            Ok(()) => count_delivered(&records),
             Err(error) => {
                 count_dropped(&records);
                 if error.kind() == io::ErrorKind::BrokenPipe {
                     broken.cancel();
-                } else if !failing {
+                } else if last_error.is_none_or(|last| last.elapsed() > WARNING_INTERVAL) {
+                    last_error = Some(Instant::now());
                     tracing::error!(sink = sink.name(), %error, "records cannot be written and are dropped until they can");
                 }
-                failing = true;
             }
         }
 

@@ -1,12 +1,13 @@
 //! What an engine does to containers while they write.
 
-use std::{fs, path::Path, thread, time::Duration};
+use std::{fs, thread, time::Duration};
 
 use anyhow::{Context, Result};
 use capture_writers::find;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::case::{Case, Expected, Running, writer};
+use crate::cgroups::Hierarchy;
 use crate::poll::eventually;
 
 /// Lines over about two seconds, so that something can happen meanwhile.
@@ -130,11 +131,9 @@ fn stall(container: &Running) -> Result<()> {
 /// Moves the container's init into a cgroup below its own and lets it go on; its children are born there.
 fn into_cgroup(container: &Running, below: &str) -> Result<()> {
     let init = container.init()?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    let root = mounts.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
     let own = fs::read_to_string(format!("/proc/{init}/cgroup"))?;
     let path = own.lines().find_map(|line| line.strip_prefix("0::/")).context("the container has no v2 cgroup")?;
-    let cgroup = Path::new(root.context("no cgroup v2 hierarchy is mounted")?).join(path).join(below);
+    let cgroup = Hierarchy::find()?.root().join(path).join(below);
     fs::create_dir_all(&cgroup).with_context(|| format!("{}", cgroup.display()))?;
     fs::write(cgroup.join("cgroup.procs"), init.to_string()).with_context(|| format!("{}", cgroup.display()))?;
     container.exec("touch /go").map(drop)

@@ -12,7 +12,6 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::{
     Completeness, Options, Outcome, Phase, Sample, bars,
-    cgroups::Hierarchy,
     crash_loop::CrashLoops,
     director::{self, Director},
     fleet::{self, Fleet, Member},
@@ -24,7 +23,9 @@ use super::{
     verify::Collected,
 };
 use crate::{
-    Agent, Engine, engine,
+    Agent, Engine,
+    cgroups::Hierarchy,
+    engine,
     fidelity::programs,
     poll::{DEADLINE, settled},
     process,

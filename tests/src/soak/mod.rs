@@ -4,7 +4,6 @@
 //! writers): a verdict needs no other log, and Docker's own is compared all the same.
 
 mod bars;
-mod cgroups;
 mod course;
 mod crash_loop;
 mod director;

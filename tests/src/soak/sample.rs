@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::Result;
 
-use super::{cgroups::Hierarchy, old_way::OldSample, scrape::Scrape, usage::Usage};
+use super::{old_way::OldSample, scrape::Scrape, usage::Usage};
+use crate::cgroups::Hierarchy;
 use crate::{Agent, Engine};
 
 /// Looks that are taken at a count that does not agree, where containers of others come and go at the same time.
