@@ -11,12 +11,11 @@ use std::sync::Arc;
 
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{Registry, TextEncoder};
+use prometheus::proto::MetricFamily;
+use prometheus::{Encoder as _, TextEncoder};
 use tokio::runtime::Handle;
 
-use self::docker::DockerCollector;
-use self::programs::{ProgramsCollector, TasksCollector};
-use self::sessions::LedgerCollector;
+use self::family::Source;
 use crate::containers::docker::SocketHealth;
 use crate::kernel::BpfStats;
 use crate::session::ledger::Ledger;
@@ -24,21 +23,10 @@ use crate::session::ledger::Ledger;
 /// Content type of [`Metrics::encode`]'s answer.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Why there are no metrics.
-#[derive(Debug, thiserror::Error)]
-pub enum MetricsError {
-    /// Two metrics share a name, or a name is no good.
-    #[error("cannot register the metrics: {0}")]
-    Register(#[source] prometheus::Error),
-    /// A family is not complete.
-    #[error("cannot encode the metrics: {0}")]
-    Encode(#[source] prometheus::Error),
-}
-
 /// The agent's metrics.
-#[derive(Debug)]
 pub struct Metrics {
-    registry: Registry,
+    sources: Vec<Arc<dyn Source>>,
+    process: ProcessCollector,
 }
 
 /// What is read when metrics are asked for.
@@ -55,24 +43,12 @@ pub struct Sources {
 
 impl Metrics {
     /// Metrics that read `sources` whenever they are asked for.
-    ///
-    /// # Errors
-    ///
-    /// Two metrics share a name, or a name is no good.
-    pub fn new(sources: Sources) -> Result<Self, MetricsError> {
-        let registry = Registry::new();
-        let collectors: [Box<dyn Collector>; 4] = [
-            Box::new(LedgerCollector::new(sources.ledger)?),
-            Box::new(DockerCollector::new(sources.docker)?),
-            Box::new(TasksCollector::new(sources.runtime)?),
-            Box::new(ProcessCollector::for_self()),
-        ];
-        let programs = sources.bpf.map(ProgramsCollector::new).transpose()?;
-        let programs = programs.map(|programs| -> Box<dyn Collector> { Box::new(programs) });
-        for collector in collectors.into_iter().chain(programs) {
-            registry.register(collector).map_err(MetricsError::Register)?;
-        }
-        Ok(Self { registry })
+    #[must_use]
+    pub fn new(sources: Sources) -> Self {
+        let Sources { ledger, docker, runtime, bpf } = sources;
+        let mut sources: Vec<Arc<dyn Source>> = vec![ledger, docker, Arc::new(runtime)];
+        sources.extend(bpf.map(|bpf| -> Arc<dyn Source> { bpf }));
+        Self { sources, process: ProcessCollector::for_self() }
     }
 
     /// All metrics in text format 0.0.4.
@@ -80,8 +56,20 @@ impl Metrics {
     /// # Errors
     ///
     /// A family is not complete.
-    pub fn encode(&self) -> Result<String, MetricsError> {
-        TextEncoder::new().encode_to_string(&self.registry.gather()).map_err(MetricsError::Encode)
+    pub fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::new();
+        let mut outcome = Ok(());
+        let mut give = |family: MetricFamily| {
+            // Without a sample there is nothing to say of a family, and the format has no way to.
+            if !family.get_metric().is_empty() && outcome.is_ok() {
+                outcome = TextEncoder::new().encode(&[family], &mut text);
+            }
+        };
+        for source in &self.sources {
+            source.read(&mut give);
+        }
+        self.process.collect().into_iter().for_each(give);
+        outcome.map(|()| text)
     }
 }
 

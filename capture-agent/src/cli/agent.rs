@@ -104,7 +104,7 @@ impl AgentSettings {
                 bpf: args.bpf_stats.then(|| Arc::clone(&bpf_stats)),
             };
             let server =
-                AdminConfig { listen: args.listen }.build(Arc::new(Metrics::new(sources)?), Arc::clone(&readiness))?;
+                AdminConfig { listen: args.listen }.build(Arc::new(Metrics::new(sources)), Arc::clone(&readiness))?;
             admin = Some(server.spawn()?);
         }
 

@@ -1,12 +1,8 @@
 //! The state of the Docker socket.
 
-use std::sync::Arc;
-
-use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 
-use super::MetricsError;
-use super::family::{Definition, Reading, counter, describe, distribution, gauge, histogram};
+use super::family::{Definition, Reading, Source, counter, distribution, gauge, histogram};
 use crate::containers::docker::{FailureKind, SocketHealth};
 
 #[expect(clippy::cast_precision_loss, reason = "ages and counts far below 2^53")]
@@ -32,34 +28,13 @@ const ERRORS: Definition =
 const REQUESTS: Definition =
     histogram("log_capturer_docker_request_seconds", "How long calls of the Docker socket took, failed ones included.");
 
-/// Reads the state of the Docker socket.
-pub(super) struct DockerCollector {
-    docker: Arc<SocketHealth>,
-    descriptions: Vec<Desc>,
-}
-
-impl DockerCollector {
-    pub(super) fn new(docker: Arc<SocketHealth>) -> Result<Self, MetricsError> {
-        let definitions = DOCKER.iter().map(|(definition, _)| definition);
-        let descriptions = describe(definitions.chain([&ERRORS, &REQUESTS]))?;
-        Ok(Self { docker, descriptions })
-    }
-}
-
-impl Collector for DockerCollector {
-    fn desc(&self) -> Vec<&Desc> {
-        self.descriptions.iter().collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let docker = &*self.docker;
-        let mut families: Vec<_> = DOCKER
-            .iter()
-            .map(|(definition, read)| definition.family(vec![definition.sample_f64(read(docker), &[])]))
-            .collect();
-        let errors = FailureKind::ALL.map(|kind| ERRORS.sample(docker.errors(kind), &[("kind", kind.as_str())]));
-        families.push(ERRORS.family(errors.into()));
-        families.push(REQUESTS.family(vec![distribution(&docker.requests())]));
-        families
+impl Source for SocketHealth {
+    fn read(&self, give: &mut dyn FnMut(MetricFamily)) {
+        for (definition, read) in &DOCKER {
+            give(definition.family(vec![definition.sample_f64(read(self), &[])]));
+        }
+        let errors = FailureKind::ALL.map(|kind| ERRORS.sample(self.errors(kind), &[("kind", kind.as_str())]));
+        give(ERRORS.family(errors.into()));
+        give(REQUESTS.family(vec![distribution(&self.requests())]));
     }
 }

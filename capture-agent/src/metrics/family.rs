@@ -1,10 +1,14 @@
 //! What a metric is, and how its samples are made.
 
-use prometheus::core::Desc;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
-use super::MetricsError;
 use crate::histogram::Distribution;
+
+/// Where metrics are read.
+pub(super) trait Source: Send + Sync {
+    /// Gives its families, one after the other: there is no moment at which all of them are in memory.
+    fn read(&self, give: &mut dyn FnMut(MetricFamily));
+}
 
 /// A metric and where its value is found.
 pub(super) type Reading<T, V> = (Definition, fn(&T) -> V);
@@ -29,12 +33,6 @@ pub(super) const fn histogram(name: &'static str, help: &'static str) -> Definit
 }
 
 impl Definition {
-    /// Labels differ by sample and stand there; the registry only compares names.
-    fn describe(&self) -> Result<Desc, MetricsError> {
-        Desc::new(self.name.to_owned(), self.help.to_owned(), Vec::new(), std::collections::HashMap::new())
-            .map_err(MetricsError::Register)
-    }
-
     pub(super) fn family(&self, metrics: Vec<Metric>) -> MetricFamily {
         let mut family = MetricFamily::default();
         family.set_name(self.name.to_owned());
@@ -85,9 +83,4 @@ pub(super) fn distribution(read: &Distribution) -> Metric {
     let mut metric = Metric::default();
     metric.set_histogram(histogram);
     metric
-}
-
-/// What a collector tells the registry.
-pub(super) fn describe<'a>(definitions: impl IntoIterator<Item = &'a Definition>) -> Result<Vec<Desc>, MetricsError> {
-    definitions.into_iter().map(Definition::describe).collect()
 }

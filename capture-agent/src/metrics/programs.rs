@@ -1,44 +1,22 @@
 //! What runs: tasks in the agent, programs in the kernel.
 
-use std::sync::Arc;
-
-use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use tokio::runtime::Handle;
 
-use super::MetricsError;
-use super::family::{Definition, counter, describe, gauge};
+use super::family::{Definition, Source, counter, gauge};
 use crate::kernel::BpfStats;
 
 const TASKS: Definition =
     gauge("log_capturer_tasks", "Asynchronous tasks that have not ended, the scrape's own included.");
 
-/// Counts tasks.
-pub(super) struct TasksCollector {
-    runtime: Handle,
-    descriptions: Vec<Desc>,
-}
-
-impl TasksCollector {
-    pub(super) fn new(runtime: Handle) -> Result<Self, MetricsError> {
-        Ok(Self { runtime, descriptions: describe([&TASKS])? })
-    }
-}
-
-impl Collector for TasksCollector {
-    fn desc(&self) -> Vec<&Desc> {
-        self.descriptions.iter().collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
+/// Counts the tasks of a runtime, and of the one that it is asked on.
+impl Source for Handle {
+    fn read(&self, give: &mut dyn FnMut(MetricFamily)) {
         // A scrape runs on the admin server's runtime, which is another one.
-        let other = Handle::try_current().ok().filter(|current| current.id() != self.runtime.id());
-        let tasks: usize = [Some(&self.runtime), other.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(|runtime| runtime.metrics().num_alive_tasks())
-            .sum();
-        vec![TASKS.family(vec![TASKS.sample(tasks as u64, &[])])]
+        let other = Self::try_current().ok().filter(|current| current.id() != self.id());
+        let tasks: usize =
+            [Some(self), other.as_ref()].into_iter().flatten().map(|runtime| runtime.metrics().num_alive_tasks()).sum();
+        give(TASKS.family(vec![TASKS.sample(tasks as u64, &[])]));
     }
 }
 
@@ -48,28 +26,13 @@ const RUNS: Definition =
 const TIME: Definition =
     counter("log_capturer_bpf_program_seconds_total", "Time that an eBPF program ran while it was measured.");
 
-/// Reads the run statistics of the eBPF programs.
-pub(super) struct ProgramsCollector {
-    stats: Arc<BpfStats>,
-    descriptions: Vec<Desc>,
-}
-
-impl ProgramsCollector {
-    pub(super) fn new(stats: Arc<BpfStats>) -> Result<Self, MetricsError> {
-        Ok(Self { stats, descriptions: describe([&RUNS, &TIME])? })
-    }
-}
-
-impl Collector for ProgramsCollector {
-    fn desc(&self) -> Vec<&Desc> {
-        self.descriptions.iter().collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let stats = self.stats.read();
+impl Source for BpfStats {
+    fn read(&self, give: &mut dyn FnMut(MetricFamily)) {
+        let stats = Self::read(self);
         let label = |program| [("program", program)];
         let runs = stats.iter().map(|stats| RUNS.sample(stats.runs, &label(&*stats.program)));
+        give(RUNS.family(runs.collect()));
         let time = stats.iter().map(|stats| TIME.sample_f64(stats.time.as_secs_f64(), &label(&*stats.program)));
-        vec![RUNS.family(runs.collect()), TIME.family(time.collect())]
+        give(TIME.family(time.collect()));
     }
 }

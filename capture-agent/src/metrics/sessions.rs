@@ -1,14 +1,11 @@
 //! The accounts of the ledger.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use capture_common::{LostReason, Stream};
-use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Metric, MetricFamily};
 
-use super::MetricsError;
-use super::family::{Definition, Reading, counter, describe, distribution, gauge, histogram};
+use super::family::{Definition, Reading, Source, counter, distribution, gauge, histogram};
 use crate::session::ledger::Ledger;
 use crate::session::totals::{AgentTotals, ContainerTotals, SessionError, StreamTotals};
 
@@ -68,67 +65,33 @@ const LOST: Definition =
 const DROPPED: Definition =
     counter("log_capturer_dropped_bytes_total", "Bytes that were captured and not delivered to a sink.");
 
-/// Reads the ledger.
-pub(super) struct LedgerCollector {
-    ledger: Arc<Ledger>,
-    descriptions: Vec<Desc>,
-}
-
-impl LedgerCollector {
-    pub(super) fn new(ledger: Arc<Ledger>) -> Result<Self, MetricsError> {
-        let agent = AGENT.iter().map(|(definition, _)| definition);
-        let streams = STREAM.iter().map(|(definition, _)| definition);
-        let others = [
-            &UTILIZATION,
-            &RECONCILE_FAILURES,
-            &STATE_ERRORS,
-            &AGES,
-            &LATENCY,
-            &LINES,
-            &ROTATIONS,
-            &STREAM_ERRORS,
-            &LOST,
-            &DROPPED,
-        ];
-        let descriptions = describe(agent.chain(streams).chain(others))?;
-        Ok(Self { ledger, descriptions })
-    }
-}
-
-impl Collector for LedgerCollector {
-    fn desc(&self) -> Vec<&Desc> {
-        self.descriptions.iter().collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let (agent, containers) = self.ledger.snapshot();
-        let mut families: Vec<_> = AGENT
-            .iter()
-            .map(|(definition, read)| definition.family(vec![definition.sample(read(&agent), &[])]))
-            .collect();
-        families.push(UTILIZATION.family(vec![UTILIZATION.sample_f64(utilization(&agent), &[])]));
-        let ledger = &*self.ledger;
-        families.push(RECONCILE_FAILURES.family(vec![RECONCILE_FAILURES.sample(ledger.reconcile_failures(), &[])]));
-        families.push(STATE_ERRORS.family(vec![STATE_ERRORS.sample(ledger.state_errors.load(Relaxed), &[])]));
-        families.push(AGES.family(vec![distribution(&ledger.ages.read())]));
-        families.push(LATENCY.family(vec![distribution(&ledger.latencies.read())]));
-        families.push(ROTATIONS.family(containers.iter().map(rotations).collect()));
-        families.push(STREAM_ERRORS.family(containers.iter().flat_map(errors).collect()));
-        families.push(LINES.family(containers.iter().map(lines).collect()));
+impl Source for Ledger {
+    fn read(&self, give: &mut dyn FnMut(MetricFamily)) {
+        let (agent, containers) = self.snapshot();
+        for (definition, read) in &AGENT {
+            give(definition.family(vec![definition.sample(read(&agent), &[])]));
+        }
+        give(UTILIZATION.family(vec![UTILIZATION.sample_f64(utilization(&agent), &[])]));
+        give(RECONCILE_FAILURES.family(vec![RECONCILE_FAILURES.sample(self.reconcile_failures(), &[])]));
+        give(STATE_ERRORS.family(vec![STATE_ERRORS.sample(self.state_errors.load(Relaxed), &[])]));
+        give(AGES.family(vec![distribution(&self.ages.read())]));
+        give(LATENCY.family(vec![distribution(&self.latencies.read())]));
+        give(ROTATIONS.family(containers.iter().map(rotations).collect()));
+        give(STREAM_ERRORS.family(containers.iter().flat_map(errors).collect()));
+        give(LINES.family(containers.iter().map(lines).collect()));
         for (definition, read) in &STREAM {
             let samples = each_stream(&containers, |labels, totals| vec![definition.sample(read(totals), &labels)]);
-            families.push(definition.family(samples));
+            give(definition.family(samples));
         }
-        families.push(LOST.family(each_stream(&containers, |[id, name, stream], totals| {
+        give(LOST.family(each_stream(&containers, |[id, name, stream], totals| {
             let by_reason = LostReason::ALL.into_iter().zip(totals.lost);
             by_reason
                 .map(|(reason, bytes)| LOST.sample(bytes, &[id, name, stream, ("reason", reason.as_str())]))
                 .collect()
         })));
-        families.push(DROPPED.family(each_stream(&containers, |[id, name, stream], totals| {
+        give(DROPPED.family(each_stream(&containers, |[id, name, stream], totals| {
             vec![DROPPED.sample(totals.dropped, &[id, name, stream, ("reason", "queue_full")])]
         })));
-        families
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn of(ledger: Ledger) -> Metrics {
         runtime: runtime.handle().clone(),
         bpf: Some(Arc::default()),
     };
-    Metrics::new(sources).unwrap()
+    Metrics::new(sources)
 }
 
 fn encoded(containers: Vec<ContainerTotals>) -> String {
@@ -83,7 +83,7 @@ fn encoded(containers: Vec<ContainerTotals>) -> String {
             }
         }
     }
-    of(ledger).encode().unwrap()
+    String::from_utf8(of(ledger).encode().unwrap()).unwrap()
 }
 
 fn families(text: &str) -> BTreeSet<&str> {
@@ -192,4 +192,12 @@ fn the_page_lists_exactly_what_a_scrape_has() {
         let kind = text.lines().find_map(|line| line.strip_prefix(&format!("# TYPE {name} "))).unwrap_or_default();
         assert!(row.contains(&format!("| {kind} |")), "{name} is a {kind}: {row}");
     }
+}
+
+#[test]
+fn no_family_comes_twice() {
+    let text = encoded(vec![container("a", "b")]);
+    let names: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let distinct: BTreeSet<_> = names.iter().collect();
+    assert_eq!(names.len(), distinct.len(), "{names:?}");
 }
