@@ -8,6 +8,7 @@ pub mod cli;
 pub mod containers;
 pub mod histogram;
 pub mod kernel;
+pub mod memory;
 pub mod metrics;
 pub mod pipeline;
 pub mod session;

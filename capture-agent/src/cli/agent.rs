@@ -18,6 +18,7 @@ use crate::containers::directory::Directory;
 use crate::containers::discovery::{Discovery, Found};
 use crate::containers::docker::{DockerClient, DockerConfig};
 use crate::kernel::{self, AttachMode, BpfStats, CaptureSide, Kernel, KernelConfig, SlotTable};
+use crate::memory;
 use crate::metrics::{Metrics, Sources};
 use crate::session::ledger::Ledger;
 use crate::session::positions::Positions;
@@ -140,6 +141,7 @@ impl AgentSettings {
         table.globals().refused.fetch_add(found.refused.len() as u64, Relaxed);
         book(&found.refused, discovery.waiting(), &ledger);
         tracing::info!(?attach, containers = found.registered, "capturing");
+        memory::give_back();
         readiness.set(true);
         Ok(Agent {
             kernel,
@@ -205,7 +207,10 @@ impl Agent {
                         tokio::time::sleep(ADMISSION_PAUSE).await;
                     }
                 }
-                _ = rescan.tick() => self.rescan().await,
+                _ = rescan.tick() => {
+                    self.rescan().await;
+                    memory::give_back();
+                }
             }
         }
         shutdown.cancel();
