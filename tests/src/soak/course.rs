@@ -244,7 +244,9 @@ fn machine(engine: &Engine) -> Result<String> {
     let docker = engine.docker(["version", "--format", "{{.Server.Version}}"])?;
     let system = rustix::system::uname();
     let text = |field: &std::ffi::CStr| field.to_string_lossy().into_owned();
-    let (kernel, machine) = (text(system.release()), text(system.machine()));
+    let (release, machine) = (text(system.release()), text(system.machine()));
+    // The rest of a release names a build, and may name its builder.
+    let kernel = release.split('-').next().unwrap_or(&release);
     let cores = thread::available_parallelism()?;
     Ok(format!("Commit `{commit}`; {cores} cores, {machine}, Linux {kernel}, Docker {docker}, `json-file`"))
 }
