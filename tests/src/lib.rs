@@ -5,6 +5,8 @@
 
 pub mod agent;
 pub mod cgroups;
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod container;
 pub mod daemon;
 pub mod dashboard;

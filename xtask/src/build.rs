@@ -1,7 +1,7 @@
 //! `cargo xtask build`: the eBPF object, then the agent that carries it inside.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -34,8 +34,15 @@ pub fn object() -> Result<PathBuf> {
     let built = workspace::target_dir().join("bpf-build");
     run(&mut compiler.cargo_build(&manifest, &built)?, "the eBPF object")?;
 
-    let source = built.join("bpfel-unknown-none/release/capture-ebpf");
-    let object = workspace::target_dir().join("bpf/capture-ebpf");
+    // Programs that do nothing, for the benchmarks.
+    keep(&built, "empty")?;
+    keep(&built, "capture-ebpf")
+}
+
+/// Copies an object to where it is read, and gives that path.
+fn keep(built: &Path, name: &str) -> Result<PathBuf> {
+    let source = built.join("bpfel-unknown-none/release").join(name);
+    let object = workspace::target_dir().join("bpf").join(name);
     let bytes = fs::read(&source).with_context(|| format!("{}: cannot be read", source.display()))?;
     // A copy of the same bytes would have a new time, and that alone makes cargo compile the agent anew.
     if fs::read(&object).is_ok_and(|there| there == bytes) {

@@ -1,5 +1,6 @@
-//! Developer commands of capture-agent: `cargo xtask setup`, `build`, `run`, `test`, `fidelity`, `soak`.
+//! Developer commands of capture-agent: `cargo xtask setup`, `build`, `run`, `test`, `fidelity`, `soak`, `bench`.
 
+mod bench;
 mod build;
 mod demo;
 mod fidelity;
@@ -37,6 +38,8 @@ enum Command {
     Fidelity(fidelity::Options),
     /// Run the agent beside containers with mixed rates, crash loops and faults, and hold its figures against the bars
     Soak(soak::Options),
+    /// Measure what capture costs, and write docs/results
+    Bench(bench::Options),
     /// Run the unit tests, then the integration tests against the kernel and a container engine
     Test(test::Options),
 }
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::command(&options),
         Command::Fidelity(options) => fidelity::command(&options),
         Command::Soak(options) => soak::command(&options),
+        Command::Bench(options) => bench::command(&options),
         Command::Test(options) => test::command(&options),
     };
     outcome.unwrap_or_else(|error| report(&error))

@@ -1,0 +1,87 @@
+//! The agent while calls are measured: on a CPU of its own, with a sink that costs nothing.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Signal, kill_process};
+
+use crate::agent::{command, free_address};
+use crate::poll::{DEADLINE, eventually};
+use crate::process::pid_of;
+use crate::{Attach, http};
+
+/// A running agent; ended when dropped.
+#[derive(Debug)]
+pub(super) struct Agent {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Agent {
+    /// Starts one and waits until it captures.
+    ///
+    /// # Errors
+    /// When it is not built, or does not become ready.
+    pub(super) fn start(attach: Attach) -> Result<Self> {
+        let address = free_address()?;
+        let child = command()?
+            .args(["run", "--attach", attach.flag(), "--listen", &address.to_string()])
+            // There is no engine to ask: the names of what runs here are nobody's business.
+            .args(["--docker-host", "unix:///nonexistent/docker.sock"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("the agent cannot be started")?;
+        let agent = Self { child, address };
+        let ready = || http::get(address, "/healthz").is_ok_and(|(status, _)| status == 200).then_some(());
+        eventually("the agent to be ready", DEADLINE, ready)?;
+        Ok(agent)
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it says of all containers together that it captured `bytes`, and insists that none were lost: a
+    /// write that is not copied is cheap.
+    ///
+    /// # Errors
+    /// When it does not, or some were.
+    pub(super) fn has_captured(&self, bytes: u64) -> Result<()> {
+        eventually(&format!("{bytes} captured bytes"), Duration::from_secs(10), || {
+            (self.sum("log_capturer_captured_bytes_total").ok()? >= bytes).then_some(())
+        })?;
+        let (captured, lost) =
+            (self.sum("log_capturer_captured_bytes_total")?, self.sum("log_capturer_lost_bytes_total")?);
+        ensure!(captured == bytes && lost == 0, "{captured} bytes captured and {lost} lost of {bytes}");
+        Ok(())
+    }
+
+    #[expect(clippy::cast_sign_loss, reason = "counters")]
+    fn sum(&self, metric: &str) -> Result<u64> {
+        let (_, body) = http::get(self.address, "/metrics")?;
+        let values: HashMap<&str, f64> = body
+            .lines()
+            .filter(|line| line.starts_with(metric))
+            .filter_map(|line| line.rsplit_once(' '))
+            .filter_map(|(name, value)| Some((name, value.parse().ok()?)))
+            .collect();
+        Ok(values.values().sum::<f64>() as u64)
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // One that ends by itself detaches at once, and not when the kernel gets to it.
+        let asked = pid_of(self.child.id()).map(|pid| kill_process(pid, Signal::TERM));
+        let ended = eventually("", Duration::from_secs(10), || self.child.try_wait().transpose());
+        if asked.is_err() || ended.is_err() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}

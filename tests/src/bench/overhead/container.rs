@@ -1,0 +1,92 @@
+//! Where the measured program runs: as any process, or in what the agent takes for a container.
+
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::calls::{Operation, Sample};
+use crate::poll::eventually;
+
+/// How long one run of the measured program may take.
+const DEADLINE: Duration = Duration::from_mins(2);
+
+/// How the measured program is to run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub(super) cpu: usize,
+    pub(super) samples: u32,
+    pub(super) only: Option<Operation>,
+}
+
+impl Run {
+    /// Runs the measured program; with a `cgroup`, in that.
+    ///
+    /// # Errors
+    /// When it fails, or does not end.
+    pub(super) fn run(self, cgroup: Option<&Path>) -> Result<Vec<Sample>> {
+        let samples = tempfile::NamedTempFile::new().context("no file for the samples")?;
+        let (reader, writer) = rustix::pipe::pipe().context("no pipe")?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("calls");
+        command.args(["--cpu", &self.cpu.to_string(), "--samples", &self.samples.to_string()]);
+        if let Some(only) = self.only {
+            command.args(["--only", only.name()]);
+        }
+        if let Some(cgroup) = cgroup {
+            command.arg("--cgroup").arg(cgroup);
+        }
+        command.stdin(reader).stdout::<OwnedFd>(writer).stderr(Stdio::from(File::create(samples.path())?));
+        let mut child = command.spawn().context("the measured program cannot be started")?;
+        // Its ends of the pipe.
+        drop(command);
+        let status = eventually("the measured program to end", DEADLINE, || child.try_wait().transpose());
+        if status.is_err() {
+            // It may have ended just now.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let text = fs::read_to_string(samples.path()).context("the samples")?;
+        if !status??.success() {
+            bail!("the measured program failed: {}", text.lines().last().unwrap_or_default());
+        }
+        text.lines().map(Sample::parse).collect()
+    }
+}
+
+/// A cgroup with the name of a container's, removed when dropped.
+#[derive(Debug)]
+pub(super) struct Cgroup(PathBuf);
+
+impl Cgroup {
+    /// Makes one. A running agent takes the first program that is executed in it for the container's init.
+    ///
+    /// # Errors
+    /// Without a cgroup v2 hierarchy, or rights on it.
+    pub(super) fn create() -> Result<Self> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").context("the mounts")?;
+        let root = mounts.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
+        let root = Path::new(root.context("no cgroup v2 hierarchy is mounted")?);
+        let mut random = [0; 32];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+        let id = random.iter().fold(String::new(), |id, byte| id + &format!("{byte:02x}"));
+        let path = root.join("capture-bench").join(id);
+        fs::create_dir_all(&path).with_context(|| format!("{}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // The kernel takes a moment to bury the dead. What remains is empty and in nobody's way.
+        let _ = eventually("", Duration::from_secs(2), || fs::remove_dir(&self.0).ok());
+        let _ = self.0.parent().map(fs::remove_dir);
+    }
+}
