@@ -12,8 +12,8 @@ mod slot;
 pub use config::{Config, Offsets, RELAY_ALWAYS, RELAY_NEVER, RELAY_WHEN_NEEDED};
 pub use record::{RecordHeader, RecordKind, Stream, Via};
 pub use slot::{
-    CONTAINER_ID_LEN, ContainerSlot, GlobalCounters, LOST_REASONS, LostReason, OutputStream, SLOT_AT_EXEC, Side,
-    SlotState,
+    CONTAINER_ID_LEN, ContainerSlot, GlobalCounters, LOST_REASONS, LostReason, OutputStream, ReaderState, SLOT_AT_EXEC,
+    Side, SlotState,
 };
 
 /// Version of everything in this crate; part of every pin path.

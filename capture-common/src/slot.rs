@@ -184,6 +184,20 @@ pub struct GlobalCounters {
     pub relay_streams: AtomicU64,
     /// Outputs that were replaced under a thread's hands; until the first, calls cost nothing more.
     pub replaced: AtomicU64,
+    /// A [`ReaderState`]: what the agent's reader does, so that it is woken when it needs to be and no more.
+    pub reader: AtomicU64,
     /// Zero.
-    pub reserved: [AtomicU64; 4],
+    pub reserved: [AtomicU64; 3],
+}
+
+/// What the agent's reader of the ring buffer does.
+#[repr(u64)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReaderState {
+    /// It reads, and will look again before it sleeps.
+    Busy = 0,
+    /// It sleeps until it is woken.
+    Waiting = 1,
+    /// It has just read and sleeps for a moment; it is woken if the ring buffer fills up meanwhile.
+    Resting = 2,
 }

@@ -12,6 +12,7 @@ use capture_common::{
 use crate::files::File;
 use crate::maps::{CGROUPS, FREE_SLOTS, GLOBALS, RECORDS, RELAYS, SLOTS, offset};
 use crate::relay;
+use crate::ring::FORCE_WAKEUP;
 use crate::verifier::{fetch_add, get, member, probe, set};
 
 /// `cgrp_dfl_root.hierarchy_id` (`kernel/cgroup/cgroup.c`): the v2 hierarchy. `cgroup_mkdir` fires once for each.
@@ -260,7 +261,7 @@ fn announce(slot: &ContainerSlot, index: u32, cgroup: u64, kind: RecordKind, pid
         pid,
         ..RecordHeader::default()
     };
-    if RECORDS.output::<RecordHeader>(&header, 0).is_err() {
+    if RECORDS.output::<RecordHeader>(&header, FORCE_WAKEUP).is_err() {
         fetch_add(&GLOBALS.get(0)?.lifecycle_dropped, 1);
     }
     Some(())

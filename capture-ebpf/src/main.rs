@@ -10,6 +10,7 @@ mod maps;
 mod output;
 mod relay;
 mod replaced;
+mod ring;
 mod syscalls;
 mod verifier;
 

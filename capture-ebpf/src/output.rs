@@ -12,14 +12,13 @@ use capture_common::{
 
 use crate::account;
 use crate::files::{File, Inode};
-use crate::maps::{CGROUPS, Draft, RECORDS, SCRATCH, SLOTS, Scratch, config};
+use crate::maps::{CGROUPS, Draft, SCRATCH, SLOTS, Scratch};
 use crate::replaced;
+use crate::ring;
 use crate::syscalls::{Abi, Call, Registers};
-use crate::verifier::{at_most, fetch_add, get, probe_user};
+use crate::verifier::{at_most, get, probe_user};
 
 const PAYLOAD: u64 = MAX_PAYLOAD as u64;
-/// What the ring buffer adds to each record (`BPF_RINGBUF_HDR_SZ`).
-const RING_HEADER: u64 = 8;
 
 /// A write call of `task` has returned `accepted` (more than 0) bytes.
 #[inline(always)]
@@ -67,11 +66,11 @@ pub fn capture(source: &Source<'_>, buffer: u64, count: u64, accepted: u64) -> O
     let &Source { slot, index, stream, via, call, abi } = source;
     let position = account::written(stream_at(slot, stream), accepted);
 
-    // SAFETY: plain helpers; the scratch entry is this CPU's, and preemption is off.
-    let Scratch { draft, walk, .. } = unsafe {
-        let scratch = &mut *SCRATCH.get_ptr_mut(bpf_get_smp_processor_id())?;
+    let stream_at = stream_at(slot, stream);
+    // SAFETY: plain helpers.
+    let header = unsafe {
         let thread = bpf_get_current_pid_tgid();
-        scratch.draft.header = RecordHeader {
+        RecordHeader {
             kind: RecordKind::Output as u8,
             stream,
             via: via as u8,
@@ -82,26 +81,21 @@ pub fn capture(source: &Source<'_>, buffer: u64, count: u64, accepted: u64) -> O
             timestamp: bpf_ktime_get_ns(),
             remaining: 0,
             generation: get(&slot.generation) as u32,
-            length: 0,
+            length: accepted as u32,
             pid: (thread >> 32) as u32,
             tid: thread as u32,
             uid: bpf_get_current_uid_gid() as u32,
             reserved2: 0,
-        };
-        scratch
-    };
-
-    if call == Call::Write && accepted <= PAYLOAD {
-        let length = at_most::<PAYLOAD>(accepted);
-        let stream = stream_at(slot, stream);
-        if !copy(draft, 0, length, buffer) {
-            account::lost(stream, LostReason::Fault, accepted);
-        } else {
-            emit(draft, slot, stream, position, length, 0);
         }
+    };
+    if call == Call::Write && accepted <= PAYLOAD {
+        ring::copy_in(&header, slot, stream_at, buffer);
         return Some(());
     }
 
+    // SAFETY: a plain helper; the scratch entry is this CPU's, and preemption is off.
+    let Scratch { draft, walk, .. } = unsafe { &mut *SCRATCH.get_ptr_mut(bpf_get_smp_processor_id())? };
+    draft.header = header;
     *walk = Walk {
         vector: buffer,
         vector_left: if call == Call::WriteVector { count } else { 0 },
@@ -118,7 +112,7 @@ pub fn capture(source: &Source<'_>, buffer: u64, count: u64, accepted: u64) -> O
     unsafe { bpf_loop(MAX_STEPS, step as *mut c_void, core::ptr::null_mut(), 0) };
     let rest = walk.left + walk.filled;
     if rest > 0 {
-        account::lost(stream_at(slot, stream), LostReason::Truncated, rest);
+        account::lost(stream_at, LostReason::Truncated, rest);
     }
     Some(())
 }
@@ -152,38 +146,6 @@ fn copy(draft: &mut Draft, start: u64, length: u64, from: u64) -> bool {
         let to = draft.payload.as_mut_ptr().add(start as usize);
         bpf_probe_read_user(to.cast(), length as u32, from as *const c_void) == 0
     }
-}
-
-/// Puts `length` bytes of payload into the ring buffer. Where it is full, or the container has used up its share, the
-/// rest of the call is lost with them: half a write is of little use, and the next one may find room.
-#[inline(always)]
-fn emit(
-    draft: &mut Draft,
-    slot: &ContainerSlot,
-    stream: &OutputStream,
-    position: u64,
-    length: u64,
-    remaining: u64,
-) -> bool {
-    let size = at_most::<{ PAYLOAD + RecordHeader::SIZE as u64 }>(RecordHeader::SIZE as u64 + length);
-    // Signed: the agent may have given a record back before the CPU that submitted it has counted it.
-    let held = get(&slot.ring_submitted).wrapping_sub(get(&slot.ring_consumed)) as i64;
-    if held + (size + RING_HEADER) as i64 > config!(ring_share) as i64 {
-        account::lost(stream, LostReason::RingShare, length + remaining);
-        return false;
-    }
-    draft.header.position = position;
-    draft.header.length = length as u32;
-    draft.header.remaining = remaining;
-    // SAFETY: header and payload are one allocation, and `size` ends within it.
-    let record = unsafe { core::slice::from_raw_parts((&raw const *draft).cast::<u8>(), size as usize) };
-    if RECORDS.output::<[u8]>(record, 0).is_err() {
-        account::lost(stream, LostReason::RingFull, length + remaining);
-        return false;
-    }
-    fetch_add(&slot.ring_submitted, size + RING_HEADER);
-    account::submitted(stream, length);
-    true
 }
 
 /// Way through the memory of one call: segments are gathered into payloads of at most [`MAX_PAYLOAD`].
@@ -265,7 +227,7 @@ extern "C" fn step(_: u64, _: *mut c_void) -> i64 {
     if filled < PAYLOAD && walk.left > 0 {
         return GO_ON;
     }
-    if !emit(draft, slot, stream, walk.position, at_most::<PAYLOAD>(filled), walk.left) {
+    if !ring::emit(draft, slot, stream, walk.position, at_most::<PAYLOAD>(filled), walk.left) {
         walk.settle();
         return STOP;
     }

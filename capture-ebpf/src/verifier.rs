@@ -65,6 +65,22 @@ pub fn at_most<const MAX: u64>(mut value: u64) -> u64 {
     value
 }
 
+/// `min(value, max)`, for a `max` that is a constant on each path that the verifier follows.
+#[inline(always)]
+pub fn no_more_than(mut value: u64, max: u64) -> u64 {
+    // SAFETY: touches no memory.
+    unsafe {
+        asm!(
+            "if {value} <= {max} goto +1",
+            "{value} = {max}",
+            value = inout(reg) value,
+            max = in(reg) max,
+            options(pure, nomem, nostack)
+        );
+    }
+    value
+}
+
 /// Adds to a counter that other CPUs add to, and gives what it was before.
 ///
 /// Rust declares the BPF target without compare-and-swap and therefore without this, which the instruction set has

@@ -4,9 +4,9 @@
 //! harness fails and says which; it never skips. Its only way to wait is [`poll::eventually`], which has a deadline.
 
 pub mod agent;
-pub mod cgroups;
 #[cfg(feature = "bench")]
 pub mod bench;
+pub mod cgroups;
 pub mod container;
 pub mod daemon;
 pub mod dashboard;

@@ -10,6 +10,7 @@ mod rotation;
 pub mod state;
 mod stream;
 pub mod totals;
+mod wakeup;
 
 pub use reader::{Reader, ReaderConfig, StopReader};
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use aya::maps::{MapData, RingBuf};
 use bytes::BytesMut;
 use capture_common::{ContainerSlot, RecordHeader, RecordKind, Via};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::Notify;
 
 use super::Session;
@@ -17,6 +17,7 @@ use super::order::Chunk;
 use super::positions::Positions;
 use super::stream::kernel_totals;
 use super::totals::AgentTotals;
+use super::wakeup::{Asleep, Bell};
 use crate::containers::directory::Directory;
 use crate::kernel::{self, Kernel, RingUse, SlotTable, WallClock, decode};
 use crate::pipeline::record::Record;
@@ -36,6 +37,9 @@ const URGENT_TICK: Duration = Duration::from_millis(10);
 const LEDGER_INTERVAL: Duration = Duration::from_millis(500);
 /// How often the kernel is asked for runs that it skipped: a file for each program.
 const MISSED_RUNS_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a reader that has just read sleeps, come what may: a writer that is in step with it would pay a wake-up for
+/// each record.
+const REST: Duration = Duration::from_millis(1);
 
 /// What a reader needs.
 pub struct ReaderConfig {
@@ -65,7 +69,9 @@ pub struct Reader {
     ring_use: Arc<RingUse>,
     ring_size: u64,
     ring_high_water: u64,
-    stop: OwnedFd,
+    bell: Bell,
+    /// Since the last sleep.
+    has_read: bool,
     pub(super) sessions: Vec<Option<Session>>,
     /// Ended, but their records still wait for a name.
     pub(super) closing: Vec<Session>,
@@ -120,12 +126,13 @@ impl ReaderConfig {
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let stopper = StopReader(stop.try_clone()?);
         let reader = Reader {
+            bell: Bell::new(ring.as_fd(), stop)?,
             table,
             ring,
             ring_use,
             ring_size,
             ring_high_water: 0,
-            stop,
+            has_read: false,
             sessions: Vec::new(),
             closing: Vec::new(),
             batch: Vec::new(),
@@ -160,7 +167,7 @@ impl Reader {
             if more {
                 continue;
             }
-            if self.wait(next_tick.saturating_duration_since(Instant::now())) {
+            if self.sleep(next_tick.saturating_duration_since(Instant::now())) {
                 break;
             }
         }
@@ -182,12 +189,15 @@ impl Reader {
         self.ring_high_water = self.ring_high_water.max(self.ring_use.bytes());
         for _ in 0..limit {
             let Some(item) = self.ring.next() else { return false };
+            self.has_read = true;
             let Some(record) = decode(&item) else {
                 tracing::error!(bytes = item.len(), "a record of unknown layout in the ring buffer");
                 continue;
             };
             let header = record.header;
             let (kind, stream) = (record.kind, record.stream);
+            // A record may have been given more room than it fills.
+            let size = item.len().next_multiple_of(8) as u64 + RING_HEADER;
             let data = if record.payload.is_empty() {
                 None
             } else {
@@ -203,7 +213,6 @@ impl Reader {
             if let Some(slot) = self.table.get(header.slot) {
                 // What a task writes to a terminal has no carriage returns yet; what the relay reads has.
                 terminal = header.via == Via::Relay as u8 && slot.streams[stream as usize].terminal.load(Relaxed) != 0;
-                let size = RecordHeader::SIZE as u64 + u64::from(header.length) + RING_HEADER;
                 if kind == RecordKind::Output {
                     slot.ring_consumed.fetch_add(size, Relaxed);
                 }
@@ -317,13 +326,18 @@ impl Reader {
         });
     }
 
-    /// Sleeps until there is a record, or for `timeout`; whether it is time to stop.
-    fn wait(&self, timeout: Duration) -> bool {
-        let mut fds =
-            [PollFd::from_borrowed_fd(self.ring.as_fd(), PollFlags::IN), PollFd::new(&self.stop, PollFlags::IN)];
-        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(timeout.min(TICK).subsec_nanos()) };
-        // An interrupted wait is a short one.
-        let _ = poll(&mut fds, Some(&timeout));
-        fds[1].revents().contains(PollFlags::IN)
+    /// Sleeps until there is work, at most for `timeout`; whether it is time to stop.
+    fn sleep(&mut self, timeout: Duration) -> bool {
+        let rests = std::mem::take(&mut self.has_read);
+        let table = Arc::clone(&self.table);
+        let asleep = Asleep::new(table.globals(), rests);
+        // Nobody wakes for what was submitted before the kernel side knew that it has to.
+        if !rests && (self.drain(BATCH_RECORDS) || self.has_read) {
+            return false;
+        }
+        let timeout = timeout.min(if rests { REST } else { TICK });
+        let is_time = self.bell.wait(timeout);
+        drop(asleep);
+        is_time
     }
 }

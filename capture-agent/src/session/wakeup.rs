@@ -1,0 +1,63 @@
+//! How the reader sleeps, and is woken.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::fence;
+use std::time::Duration;
+
+use capture_common::{GlobalCounters, ReaderState};
+use rustix::event::{Timespec, epoll};
+
+const RING: u64 = 0;
+const STOP: u64 = 1;
+
+/// What wakes the reader.
+#[derive(Debug)]
+pub(super) struct Bell {
+    epoll: OwnedFd,
+    /// Held, because epoll holds no descriptor open.
+    _stop: OwnedFd,
+}
+
+impl Bell {
+    /// Wakes on a wake-up of the ring buffer's, and when `stop` is readable.
+    pub(super) fn new(ring: BorrowedFd<'_>, stop: OwnedFd) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        // Edges: that there is something in the ring buffer is no reason to wake, but that the kernel side says so is.
+        let edges = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&epoll, ring, epoll::EventData::new_u64(RING), edges)?;
+        epoll::add(&epoll, &stop, epoll::EventData::new_u64(STOP), epoll::EventFlags::IN)?;
+        Ok(Self { epoll, _stop: stop })
+    }
+
+    /// Sleeps, at most for `timeout`; whether it is time to stop.
+    pub(super) fn wait(&self, timeout: Duration) -> bool {
+        let timeout = Timespec { tv_sec: timeout.as_secs().cast_signed(), tv_nsec: i64::from(timeout.subsec_nanos()) };
+        let mut events = [const { std::mem::MaybeUninit::uninit() }; 2];
+        // An interrupted wait is a short one.
+        epoll::wait(&self.epoll, &mut events, Some(&timeout))
+            .is_ok_and(|(events, _)| events.iter().any(|event| event.data.u64() == STOP))
+    }
+}
+
+/// While it lives the kernel side knows that the reader sleeps.
+#[derive(Debug)]
+pub(super) struct Asleep<'a>(&'a GlobalCounters);
+
+impl<'a> Asleep<'a> {
+    /// Tells the kernel side; what is in the ring buffer by now has to be looked for once more unless it `rests`.
+    pub(super) fn new(globals: &'a GlobalCounters, rests: bool) -> Self {
+        let state = if rests { ReaderState::Resting } else { ReaderState::Waiting };
+        globals.reader.store(state as u64, Relaxed);
+        // The look must not come before the state is there to be seen.
+        fence(SeqCst);
+        Self(globals)
+    }
+}
+
+impl Drop for Asleep<'_> {
+    fn drop(&mut self) {
+        self.0.reader.store(ReaderState::Busy as u64, Relaxed);
+    }
+}

@@ -1,0 +1,164 @@
+//! Into the ring buffer: how much room a record takes, whether its container may have it, and whether the agent is woken.
+//!
+//! A wake-up is an interrupt, and may be two: on the writer's CPU and on the reader's. So the agent says what it does
+//! ([`ReaderState`]), and is woken only out of its sleep.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use capture_common::{ContainerSlot, LostReason, MAX_PAYLOAD, OutputStream, ReaderState, RecordHeader};
+
+use crate::account;
+use crate::maps::{Draft, GLOBALS, RECORDS, config};
+use crate::verifier::{at_most, fetch_add, get, no_more_than, set};
+
+const PAYLOAD: u64 = MAX_PAYLOAD as u64;
+const HEAD: u64 = RecordHeader::SIZE as u64;
+/// What the ring buffer adds to each record (`BPF_RINGBUF_HDR_SZ`).
+const RING_HEADER: u64 = 8;
+/// `BPF_RB_NO_WAKEUP`
+const NO_WAKEUP: u64 = 1;
+/// `BPF_RB_FORCE_WAKEUP`
+pub const FORCE_WAKEUP: u64 = 2;
+/// `BPF_RB_AVAIL_DATA`
+const AVAILABLE: u64 = 0;
+/// A reader that rests is woken when this part of a container's share is in the ring buffer.
+const RESTLESS_PART: u64 = 4;
+
+/// Room for the payload of a record that holds `length` bytes.
+///
+/// The verifier wants to see the size of a reservation as a constant, so there is a fixed set of them, and a branch for
+/// each. Up to 1 KiB a record and its heads end at a cache line; beyond, the sizes that programs' buffers have fit.
+#[inline(always)]
+fn room(length: u64) -> u64 {
+    match length {
+        ..=56 => 56,
+        ..=120 => 120,
+        ..=184 => 184,
+        ..=248 => 248,
+        ..=376 => 376,
+        ..=504 => 504,
+        ..=760 => 760,
+        ..=1016 => 1016,
+        ..=1528 => 1528,
+        ..=2048 => 2048,
+        ..=3072 => 3072,
+        ..=4096 => 4096,
+        ..=6144 => 6144,
+        ..=8192 => 8192,
+        ..=12288 => 12288,
+        ..=16384 => 16384,
+        ..=24576 => 24576,
+        ..=32768 => 32768,
+        ..=49152 => 49152,
+        _ => PAYLOAD,
+    }
+}
+
+/// Copies the `header.length` bytes at `from`, at most [`MAX_PAYLOAD`], straight into the ring buffer: the one copy that
+/// there has to be.
+#[inline(always)]
+pub fn copy_in(header: &RecordHeader, slot: &ContainerSlot, stream: &OutputStream, from: u64) {
+    let length = u64::from(header.length);
+    let room = room(length);
+    let size = HEAD + room;
+    if !has_share(slot, size) {
+        account::lost(stream, LostReason::RingShare, length);
+        return;
+    }
+    let Some(mut record) = RECORDS.reserve_bytes(size as usize, 0) else {
+        account::lost(stream, LostReason::RingFull, length);
+        return;
+    };
+    let start = record.as_mut_ptr();
+    // SAFETY: the record has `size` bytes, and ring buffer records are aligned to 8 bytes.
+    let failed = unsafe {
+        start.cast::<RecordHeader>().write(*header);
+        let length = no_more_than(length, room);
+        bpf_probe_read_user(start.add(HEAD as usize).cast(), length as u32, from as *const c_void)
+    };
+    if failed != 0 {
+        // The next record, or the end of the reader's sleep, frees its room.
+        record.discard(NO_WAKEUP);
+        account::lost(stream, LostReason::Fault, length);
+        return;
+    }
+    record.submit(NO_WAKEUP);
+    fetch_add(&slot.ring_submitted, size + RING_HEADER);
+    account::submitted(stream, length);
+}
+
+/// Whether the container may hold `size` bytes more.
+#[inline(always)]
+fn has_share(slot: &ContainerSlot, size: u64) -> bool {
+    // Signed: the agent may have given a record back before the CPU that submitted it has counted it.
+    let held = get(&slot.ring_submitted).wrapping_sub(get(&slot.ring_consumed)) as i64;
+    held + (size + RING_HEADER) as i64 <= config!(ring_share) as i64
+}
+
+/// How to submit a record: whether the reader is to be woken.
+#[inline(always)]
+fn flags() -> u64 {
+    let Some(globals) = GLOBALS.get(0) else { return FORCE_WAKEUP };
+    let state = get(&globals.reader);
+    if state == ReaderState::Busy as u64 {
+        return NO_WAKEUP;
+    }
+    if state == ReaderState::Resting as u64 && RECORDS.query(AVAILABLE) < config!(ring_share) / RESTLESS_PART {
+        return NO_WAKEUP;
+    }
+    set(&globals.reader, ReaderState::Busy as u64);
+    FORCE_WAKEUP
+}
+
+/// Wakes a reader that has gone to sleep between [`flags`] and the record's submission, and may have looked in vain.
+///
+/// A record that is discarded is all there is to wake with. The submission is a full barrier (`xchg` in
+/// `bpf_ringbuf_commit`), so either this sees the reader's state or the reader sees the record.
+#[inline(always)]
+fn wake_late(flags: u64) {
+    if flags != NO_WAKEUP {
+        return;
+    }
+    let Some(globals) = GLOBALS.get(0) else { return };
+    if get(&globals.reader) == ReaderState::Waiting as u64 {
+        set(&globals.reader, ReaderState::Busy as u64);
+        if let Some(bell) = RECORDS.reserve_bytes(8, 0) {
+            bell.discard(FORCE_WAKEUP);
+        }
+    }
+}
+
+/// Puts `length` bytes of payload into the ring buffer. Where it is full, or the container has used up its share, the
+/// rest of the call is lost with them: half a write is of little use, and the next one may find room.
+#[inline(always)]
+pub fn emit(
+    draft: &mut Draft,
+    slot: &ContainerSlot,
+    stream: &OutputStream,
+    position: u64,
+    length: u64,
+    remaining: u64,
+) -> bool {
+    let size = at_most::<{ PAYLOAD + HEAD }>(HEAD + length);
+    // As the reader sees it.
+    let taken = (size + 7) & !7;
+    if !has_share(slot, taken) {
+        account::lost(stream, LostReason::RingShare, length + remaining);
+        return false;
+    }
+    draft.header.position = position;
+    draft.header.length = length as u32;
+    draft.header.remaining = remaining;
+    // SAFETY: header and payload are one allocation, and `size` ends within it.
+    let record = unsafe { core::slice::from_raw_parts((&raw const *draft).cast::<u8>(), size as usize) };
+    let flags = flags();
+    if RECORDS.output::<[u8]>(record, flags).is_err() {
+        account::lost(stream, LostReason::RingFull, length + remaining);
+        return false;
+    }
+    wake_late(flags);
+    fetch_add(&slot.ring_submitted, taken + RING_HEADER);
+    account::submitted(stream, length);
+    true
+}
