@@ -34,8 +34,8 @@ pub fn object() -> Result<PathBuf> {
     let built = workspace::target_dir().join("bpf-build");
     run(&mut compiler.cargo_build(&manifest, &built)?, "the eBPF object")?;
 
-    // Programs that do nothing, for the benchmarks.
-    keep(&built, "empty")?;
+    // For the benchmarks.
+    keep(&built, "limits")?;
     keep(&built, "capture-ebpf")
 }
 

@@ -8,6 +8,15 @@ mod machine;
 
 use anyhow::Result;
 
+/// How to run them.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// A first look: fewer rounds.
+    pub quick: bool,
+    /// Measure although others trace system calls too, and write no page of it.
+    pub beside_others: bool,
+}
+
 /// A benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Name {
@@ -19,13 +28,13 @@ impl Name {
     /// All of them, in the order in which they run.
     pub const ALL: [Self; 1] = [Self::Overhead];
 
-    /// Runs it; `quick` for a first look.
+    /// Runs it.
     ///
     /// # Errors
     /// When it cannot be run: no agent, no rights, no second CPU.
-    pub fn run(self, quick: bool) -> Result<()> {
+    pub fn run(self, options: Options) -> Result<()> {
         match self {
-            Self::Overhead => overhead::run(quick),
+            Self::Overhead => overhead::run(options),
         }
     }
 }

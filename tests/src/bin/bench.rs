@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use capture_tests::bench::{Name, overhead::calls};
+use capture_tests::bench::{self, Name, overhead::calls};
 use clap::{Parser, Subcommand};
 
 /// Measures what capture costs and writes `docs/results/<name>.md`.
@@ -14,6 +14,9 @@ struct Arguments {
     /// A first look: fewer rounds
     #[arg(long)]
     quick: bool,
+    /// Measure although others trace system calls too, which makes capture look cheaper; writes no page
+    #[arg(long)]
+    beside_others: bool,
     #[command(subcommand)]
     inner: Option<Inner>,
 }
@@ -26,12 +29,13 @@ enum Inner {
 }
 
 fn main() -> ExitCode {
-    let Arguments { name, quick, inner } = Arguments::parse();
+    let Arguments { name, quick, beside_others, inner } = Arguments::parse();
+    let options = bench::Options { quick, beside_others };
     let outcome = match inner {
-        Some(Inner::Calls(options)) => calls::run(&options),
+        Some(Inner::Calls(calls)) => calls::run(&calls),
         None => match name {
-            Some(name) => name.run(quick),
-            None => Name::ALL.into_iter().try_for_each(|name| name.run(quick)),
+            Some(name) => name.run(options),
+            None => Name::ALL.into_iter().try_for_each(|name| name.run(options)),
         },
     };
     match outcome {

@@ -1,6 +1,5 @@
 //! The agent while calls are measured: on a CPU of its own, with a sink that costs nothing.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -46,31 +45,30 @@ impl Agent {
         self.child.id()
     }
 
-    /// Waits until it says of all containers together that it captured `bytes`, and insists that none were lost: a
-    /// write that is not copied is cheap.
+    /// Waits until it says of a container that it captured `bytes`, and insists that none were lost: a write that is not
+    /// copied is cheap.
     ///
     /// # Errors
     /// When it does not, or some were.
-    pub(super) fn has_captured(&self, bytes: u64) -> Result<()> {
+    pub(super) fn has_captured(&self, container: &str, bytes: u64) -> Result<()> {
+        let sum = |metric| self.sum(metric, container);
         eventually(&format!("{bytes} captured bytes"), Duration::from_secs(10), || {
-            (self.sum("log_capturer_captured_bytes_total").ok()? >= bytes).then_some(())
+            (sum("log_capturer_captured_bytes_total").ok()? >= bytes).then_some(())
         })?;
-        let (captured, lost) =
-            (self.sum("log_capturer_captured_bytes_total")?, self.sum("log_capturer_lost_bytes_total")?);
+        let (captured, lost) = (sum("log_capturer_captured_bytes_total")?, sum("log_capturer_lost_bytes_total")?);
         ensure!(captured == bytes && lost == 0, "{captured} bytes captured and {lost} lost of {bytes}");
         Ok(())
     }
 
+    /// A metric of a container, over its streams and reasons.
     #[expect(clippy::cast_sign_loss, reason = "counters")]
-    fn sum(&self, metric: &str) -> Result<u64> {
+    fn sum(&self, metric: &str, container: &str) -> Result<u64> {
         let (_, body) = http::get(self.address, "/metrics")?;
-        let values: HashMap<&str, f64> = body
+        let values = body
             .lines()
-            .filter(|line| line.starts_with(metric))
-            .filter_map(|line| line.rsplit_once(' '))
-            .filter_map(|(name, value)| Some((name, value.parse().ok()?)))
-            .collect();
-        Ok(values.values().sum::<f64>() as u64)
+            .filter(|line| line.starts_with(metric) && line.contains(container))
+            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+        Ok(values.sum::<f64>() as u64)
     }
 }
 

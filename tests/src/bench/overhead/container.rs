@@ -59,7 +59,11 @@ impl Run {
 
 /// A cgroup with the name of a container's, removed when dropped.
 #[derive(Debug)]
-pub(super) struct Cgroup(PathBuf);
+pub(super) struct Cgroup {
+    path: PathBuf,
+    /// What the agent knows it by.
+    pub(super) id: String,
+}
 
 impl Cgroup {
     /// Makes one. A running agent takes the first program that is executed in it for the container's init.
@@ -73,20 +77,20 @@ impl Cgroup {
         let mut random = [0; 32];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
         let id = random.iter().fold(String::new(), |id, byte| id + &format!("{byte:02x}"));
-        let path = root.join("capture-bench").join(id);
+        let path = root.join("capture-bench").join(&id);
         fs::create_dir_all(&path).with_context(|| format!("{}", path.display()))?;
-        Ok(Self(path))
+        Ok(Self { path, id })
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 }
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
         // The kernel takes a moment to bury the dead. What remains is empty and in nobody's way.
-        let _ = eventually("", Duration::from_secs(2), || fs::remove_dir(&self.0).ok());
-        let _ = self.0.parent().map(fs::remove_dir);
+        let _ = eventually("", Duration::from_secs(2), || fs::remove_dir(&self.path).ok());
+        let _ = self.path.parent().map(fs::remove_dir);
     }
 }

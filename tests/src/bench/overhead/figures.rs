@@ -2,12 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
-use aya::programs::{BtfTracePoint, TracePoint};
-use aya::{Btf, Ebpf};
-
 use super::calls::{Operation, Sample};
-use crate::{Attach, workspace};
+use crate::Attach;
 
 /// What is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,14 +11,26 @@ pub(super) enum Setting {
     Nothing,
     /// Programs that return at once, on the hooks of attach mode `raw`.
     EmptyRaw,
-    /// The same for attach mode `syscalls`.
+    /// One on the exit alone.
+    EmptyExit,
+    /// A program that copies what is written to fd 1 and does nothing else.
+    CopyOnly,
+    /// The same as [`EmptyRaw`](Self::EmptyRaw) for attach mode `syscalls`.
     EmptySyscalls,
     Raw,
     Syscalls,
 }
 
 impl Setting {
-    pub(super) const ALL: [Self; 5] = [Self::Nothing, Self::EmptyRaw, Self::Raw, Self::EmptySyscalls, Self::Syscalls];
+    pub(super) const ALL: [Self; 7] = [
+        Self::Nothing,
+        Self::EmptyRaw,
+        Self::Raw,
+        Self::EmptyExit,
+        Self::CopyOnly,
+        Self::EmptySyscalls,
+        Self::Syscalls,
+    ];
 
     pub(super) fn attach(self) -> Option<Attach> {
         match self {
@@ -30,34 +38,6 @@ impl Setting {
             Self::Syscalls => Some(Attach::Syscalls),
             _ => None,
         }
-    }
-
-    /// Attaches the programs that do nothing, where the setting is one of theirs.
-    ///
-    /// # Errors
-    /// When the object is not built, or the kernel refuses it.
-    pub(super) fn load_limit(self) -> Result<Option<Ebpf>> {
-        if !matches!(self, Self::EmptyRaw | Self::EmptySyscalls) {
-            return Ok(None);
-        }
-        let object = workspace::target_dir().join("bpf/empty");
-        let mut ebpf = Ebpf::load_file(&object).context("the empty programs (`cargo xtask bench` builds them)")?;
-        if self == Self::EmptyRaw {
-            let btf = Btf::from_sys_fs()?;
-            for (name, hook) in [("empty_exit", "sys_exit"), ("empty_enter", "sys_enter")] {
-                let program: &mut BtfTracePoint = ebpf.program_mut(name).context(name)?.try_into()?;
-                program.load(hook, &btf)?;
-                program.attach()?;
-            }
-        } else {
-            let program: &mut TracePoint =
-                ebpf.program_mut("empty_tracepoint").context("empty_tracepoint")?.try_into()?;
-            program.load()?;
-            for call in ["sys_exit_write", "sys_exit_writev", "sys_exit_pwritev2"] {
-                program.attach("syscalls", call)?;
-            }
-        }
-        Ok(Some(ebpf))
     }
 }
 

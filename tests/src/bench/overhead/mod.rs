@@ -7,6 +7,7 @@ mod agent;
 pub mod calls;
 mod container;
 mod figures;
+mod limits;
 mod page;
 mod probes;
 
@@ -20,8 +21,9 @@ use self::agent::Agent;
 use self::calls::{Operation, Sample};
 use self::container::{Cgroup, Run};
 use self::figures::{Figures, Place, Setting};
+use self::limits::Limit;
 use self::probes::Program;
-use super::machine;
+use super::{Options, machine};
 use crate::Attach;
 
 /// How often a round that somebody else's tracing has spoilt is run again.
@@ -48,7 +50,7 @@ struct Timed {
 ///
 /// # Errors
 /// When it cannot be run: no agent, no rights, no second CPU.
-pub fn run(quick: bool) -> Result<()> {
+pub fn run(options: Options) -> Result<()> {
     let machine = machine::describe()?;
     let cpus = machine::cpus();
     ensure!(cpus.len() >= 2, "the measured program and the agent need a CPU each");
@@ -60,13 +62,13 @@ pub fn run(quick: bool) -> Result<()> {
     }
     sched_setaffinity(None, &set).context("the CPUs cannot be chosen")?;
 
-    let (rounds, samples) = if quick { (3, 15) } else { (10, 25) };
+    let (rounds, samples) = if options.quick { (3, 15) } else { (10, 25) };
     let run = Run { cpu: measured, samples, only: None };
     let mut figures = Figures::default();
     for round in 0..rounds {
         eprintln!("bench: round {} of {rounds}", round + 1);
         for setting in Setting::ALL {
-            undisturbed(|| measure(setting, run, &mut figures))?;
+            undisturbed(options, || measure(setting, run, options, &mut figures))?;
         }
         figures.end_round();
     }
@@ -77,13 +79,15 @@ pub fn run(quick: bool) -> Result<()> {
     }
     let page = page::render(&machine, rounds, &figures, &sizes, &timed);
     println!("{page}");
-    machine::write_page("overhead", &page)
+    if options.beside_others { Ok(()) } else { machine::write_page("overhead", &page) }
 }
 
 /// Repeats what others' tracing has spoilt.
-fn undisturbed(mut run: impl FnMut() -> Result<bool>) -> Result<()> {
+fn undisturbed(options: Options, mut run: impl FnMut() -> Result<bool>) -> Result<()> {
     for _ in 0..ATTEMPTS {
-        probes::wait_for_quiet()?;
+        if !options.beside_others {
+            probes::wait_for_quiet()?;
+        }
         if run()? {
             return Ok(());
         }
@@ -93,11 +97,12 @@ fn undisturbed(mut run: impl FnMut() -> Result<bool>) -> Result<()> {
 }
 
 /// One setting of one round; `false` if others' programs ran meanwhile.
-fn measure(setting: Setting, run: Run, figures: &mut Figures) -> Result<bool> {
+fn measure(setting: Setting, run: Run, options: Options, figures: &mut Figures) -> Result<bool> {
+    let is_spoilt = |own| Ok::<_, anyhow::Error>(!options.beside_others && !probes::foreign(own)?.is_empty());
     let Some(attach) = setting.attach() else {
-        let _limit = setting.load_limit()?;
+        let _limit = Limit::attach(setting)?;
         let host = run.run(None)?;
-        if !probes::foreign(None)?.is_empty() {
+        if is_spoilt(None)? {
             return Ok(false);
         }
         figures.add(setting, Place::Host, &host);
@@ -107,8 +112,8 @@ fn measure(setting: Setting, run: Run, figures: &mut Figures) -> Result<bool> {
     let host = run.run(None)?;
     let cgroup = Cgroup::create()?;
     let container = run.run(Some(cgroup.path()))?;
-    agent.has_captured(written(&container))?;
-    if !probes::foreign(Some(agent.id()))?.is_empty() {
+    agent.has_captured(&cgroup.id, written(&container))?;
+    if is_spoilt(Some(agent.id()))? {
         return Ok(false);
     }
     figures.add(setting, Place::Host, &host);
