@@ -93,7 +93,7 @@ impl Operation {
         match self {
             Self::Getppid | Self::WriteNull | Self::ReadZero => 4000,
             Self::Pipe100 | Self::Output100 => 1000,
-            Self::Pipe8k | Self::Output8k => 400,
+            Self::Pipe8k | Self::Output8k => 200,
         }
     }
 }

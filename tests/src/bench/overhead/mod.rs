@@ -62,7 +62,7 @@ pub fn run(options: Options) -> Result<()> {
     }
     sched_setaffinity(None, &set).context("the CPUs cannot be chosen")?;
 
-    let (rounds, samples) = if options.quick { (3, 15) } else { (10, 25) };
+    let (rounds, samples) = if options.quick { (3, 15) } else { (8, 25) };
     let run = Run { cpu: measured, samples, only: None };
     let mut figures = Figures::default();
     for round in 0..rounds {
@@ -82,7 +82,7 @@ pub fn run(options: Options) -> Result<()> {
     if options.beside_others { Ok(()) } else { machine::write_page("overhead", &page) }
 }
 
-/// Repeats what others' tracing has spoilt.
+/// Repeats what others have spoilt.
 fn undisturbed(options: Options, mut run: impl FnMut() -> Result<bool>) -> Result<()> {
     for _ in 0..ATTEMPTS {
         if !options.beside_others {
@@ -91,12 +91,12 @@ fn undisturbed(options: Options, mut run: impl FnMut() -> Result<bool>) -> Resul
         if run()? {
             return Ok(());
         }
-        eprintln!("bench: somebody else has attached programs meanwhile; once more");
+        eprintln!("bench: others have attached programs or used up the CPUs meanwhile; once more");
     }
-    anyhow::bail!("others keep attaching BPF programs")
+    anyhow::bail!("others keep tracing, or keep the CPUs busy")
 }
 
-/// One setting of one round; `false` if others' programs ran meanwhile.
+/// One setting of one round; `false` if others' programs ran meanwhile, or bytes were lost.
 fn measure(setting: Setting, run: Run, options: Options, figures: &mut Figures) -> Result<bool> {
     let is_spoilt = |own| Ok::<_, anyhow::Error>(!options.beside_others && !probes::foreign(own)?.is_empty());
     let Some(attach) = setting.attach() else {
@@ -112,8 +112,9 @@ fn measure(setting: Setting, run: Run, options: Options, figures: &mut Figures) 
     let host = run.run(None)?;
     let cgroup = Cgroup::create()?;
     let container = run.run(Some(cgroup.path()))?;
-    agent.has_captured(&cgroup.id, written(&container))?;
-    if is_spoilt(Some(agent.id()))? {
+    // The machine had no CPU left for the agent.
+    let is_whole = agent.lost_none(&cgroup.id, written(&container))?;
+    if !is_whole || is_spoilt(Some(agent.id()))? {
         return Ok(false);
     }
     figures.add(setting, Place::Host, &host);
