@@ -116,8 +116,6 @@ pub struct OutputStream {
     pub submitted: AtomicU64,
     /// Bytes that were not, by [`LostReason`].
     pub lost: [AtomicU64; LOST_REASONS],
-    /// Records that were put into the ring buffer.
-    pub records: AtomicU64,
     /// A [`Side`].
     pub side: AtomicU64,
     /// Bytes that the relay is still to read and that the write side has captured already.
@@ -132,7 +130,7 @@ pub struct OutputStream {
     /// Tasks that wanted to switch the stream; the first one does it.
     pub switchers: AtomicU64,
     /// Zero.
-    pub reserved: AtomicU64,
+    pub reserved: [AtomicU64; 2],
 }
 
 /// One container.

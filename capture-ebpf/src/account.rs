@@ -14,7 +14,6 @@ pub fn written(stream: &OutputStream, length: u64) -> u64 {
 #[inline(always)]
 pub fn submitted(stream: &OutputStream, length: u64) {
     fetch_add(&stream.submitted, length);
-    fetch_add(&stream.records, 1);
 }
 
 /// `length` bytes will never be.

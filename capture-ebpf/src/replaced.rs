@@ -35,13 +35,16 @@ pub fn replacing(task: *const c_void, registers: Registers, position: usize, abi
     Some(())
 }
 
-/// A write call has entered: if its descriptor was replaced before, it has nothing to do with the output, unless the
+/// Whether an output was ever replaced under a thread's hands.
+#[inline(always)]
+pub fn is_any() -> bool {
+    GLOBALS.get(0).is_some_and(|globals| get(&globals.replaced) != 0)
+}
+
+/// A write call has entered, and [`is_any`]: if its descriptor was replaced before, it has nothing to do with the output, unless the
 /// output has been put back.
 #[inline(always)]
 pub fn entered(task: *const c_void, registers: Registers, abi: Abi) -> Option<()> {
-    if get(&GLOBALS.get(0)?.replaced) == 0 {
-        return None;
-    }
     let descriptor = registers.arguments(abi)[0] as u32;
     // SAFETY: a plain helper; the map's values are numbers that are never written again.
     let entry = unsafe { *REPLACED.get(key(descriptor))? };
@@ -61,7 +64,7 @@ pub fn entered(task: *const c_void, registers: Registers, abi: Abi) -> Option<()
 /// replaced; as slot × 2 + stream.
 #[inline(always)]
 pub fn stream_before(descriptor: u32) -> Option<u32> {
-    if get(&GLOBALS.get(0)?.replaced) == 0 {
+    if !is_any() {
         return None;
     }
     if ENTERED_LATER.remove(thread()).is_ok() {

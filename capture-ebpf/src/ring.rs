@@ -83,7 +83,9 @@ pub fn copy_in(header: &RecordHeader, slot: &ContainerSlot, stream: &OutputStrea
         account::lost(stream, LostReason::Fault, length);
         return;
     }
-    record.submit(NO_WAKEUP);
+    let flags = flags();
+    record.submit(flags);
+    wake_late(flags);
     fetch_add(&slot.ring_submitted, size + RING_HEADER);
     account::submitted(stream, length);
 }

@@ -145,20 +145,9 @@ impl Kernel {
         slot.ring_consumed.store(0, Relaxed);
         for stream in &slot.streams {
             let OutputStream {
-                inode,
-                device,
-                written,
-                submitted,
-                records,
-                side,
-                skip,
-                mark,
-                address,
-                terminal,
-                switchers,
-                ..
+                inode, device, written, submitted, side, skip, mark, address, terminal, switchers, ..
             } = stream;
-            for field in [inode, device, written, submitted, records, side, skip, mark, address, terminal, switchers] {
+            for field in [inode, device, written, submitted, side, skip, mark, address, terminal, switchers] {
                 field.store(0, Relaxed);
             }
             for lost in &stream.lost {
