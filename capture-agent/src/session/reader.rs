@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, RingBuf};
 use bytes::BytesMut;
-use capture_common::{ContainerSlot, RecordHeader, RecordKind, Via};
+use capture_common::{ContainerSlot, RecordKind, Via};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::Notify;
 
