@@ -63,6 +63,12 @@ impl Container {
         &self.name
     }
 
+    /// The engine that it runs on.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// Its full id, 64 hexadecimal digits.
     #[must_use]
     pub fn id(&self) -> &str {

@@ -20,7 +20,7 @@ pub struct Options {
 
 /// Builds what the benchmarks need and runs them; their tables are the output.
 pub fn command(options: &Options) -> Outcome {
-    setup::ensure(&[Need::Bpf])?;
+    setup::ensure(&[Need::Bpf, Need::Engine, Need::Tailer])?;
     build::object()?;
     build::agent(true)?;
     let mut cargo = workspace::cargo();

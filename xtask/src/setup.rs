@@ -29,6 +29,8 @@ pub enum Need {
     Engine,
     /// Prometheus, which scrapes the agent and evaluates rules and dashboards in a test.
     Prometheus,
+    /// A file tailer, which the benchmarks compare with.
+    Tailer,
 }
 
 /// One thing that has to be on the machine.
@@ -99,6 +101,14 @@ const PARTS: &[Part] = &[
         find: find_prometheus,
         // Its service would listen on 9090; the tests start one of their own on another port, so it would not be in the way.
         install: |installer| installer.apt(&["prometheus"]),
+    },
+    Part {
+        need: Need::Tailer,
+        name: "rsyslogd",
+        why: "reads Docker's log files in a benchmark, as many hosts do it",
+        find: || located("rsyslogd"),
+        // Where there is an init its service starts too; the benchmark starts one of its own, with a socket of nobody's.
+        install: |installer| installer.apt(&["rsyslog"]),
     },
 ];
 

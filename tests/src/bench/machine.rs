@@ -1,6 +1,6 @@
 //! What a table was measured on, without telling whose machine it is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -39,11 +39,16 @@ pub(super) fn cpus() -> Vec<usize> {
     (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect()
 }
 
+/// Where pages and plots go.
+pub(super) fn results() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/results")
+}
+
 /// Writes a page of results.
 ///
 /// # Errors
 /// Where it cannot be written.
 pub(super) fn write_page(name: &str, page: &str) -> Result<()> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/results").join(name).with_extension("md");
+    let path = results().join(name).with_extension("md");
     std::fs::write(&path, page).with_context(|| format!("docs/results/{name}.md cannot be written"))
 }

@@ -4,7 +4,13 @@
 
 pub mod overhead;
 
+mod chart;
+mod cost;
+mod latency;
+mod load;
+mod loss;
 mod machine;
+mod scale;
 
 use anyhow::Result;
 
@@ -22,11 +28,19 @@ pub struct Options {
 pub enum Name {
     /// What capture costs each system call.
     Overhead,
+    /// What it costs the host to collect, beside other ways.
+    Cost,
+    /// What each container more costs the agent.
+    Scale,
+    /// From the write in the kernel to the sink.
+    Latency,
+    /// The highest rate at which nothing is lost.
+    Loss,
 }
 
 impl Name {
     /// All of them, in the order in which they run.
-    pub const ALL: [Self; 1] = [Self::Overhead];
+    pub const ALL: [Self; 5] = [Self::Overhead, Self::Cost, Self::Scale, Self::Latency, Self::Loss];
 
     /// Runs it.
     ///
@@ -35,6 +49,21 @@ impl Name {
     pub fn run(self, options: Options) -> Result<()> {
         match self {
             Self::Overhead => overhead::run(options),
+            Self::Cost => cost::run(options),
+            Self::Scale => scale::run(options),
+            Self::Latency => latency::run(options),
+            Self::Loss => loss::run(options),
         }
+    }
+}
+
+/// The middle one; of an even number, the mean of the two in the middle.
+fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    let (left, right) = (figures.len().saturating_sub(1) / 2, figures.len() / 2);
+    match (figures.get(left), figures.get(right)) {
+        (Some(left), Some(right)) => f64::midpoint(*left, *right),
+        _ => f64::NAN,
     }
 }

@@ -14,9 +14,9 @@ mod old_way;
 pub mod plot;
 pub mod report;
 mod sample;
-mod scrape;
+pub(crate) mod scrape;
 mod trend;
-mod usage;
+pub(crate) mod usage;
 mod verdict;
 mod verify;
 

@@ -4,20 +4,20 @@ use std::collections::{BTreeMap, HashMap};
 
 /// One answer of `/metrics`.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Scrape(HashMap<String, f64>);
+pub(crate) struct Scrape(HashMap<String, f64>);
 
 impl Scrape {
-    pub(super) fn new(series: HashMap<String, f64>) -> Self {
+    pub(crate) fn new(series: HashMap<String, f64>) -> Self {
         Self(series)
     }
 
     /// The value of a metric without labels; `None` where the agent does not export it.
-    pub(super) fn plain(&self, name: &str) -> Option<f64> {
+    pub(crate) fn plain(&self, name: &str) -> Option<f64> {
         self.0.get(name).copied()
     }
 
     /// The sum of a metric's series for each container.
-    pub(super) fn by_container<'a>(&'a self, name: &'a str) -> HashMap<&'a str, f64> {
+    pub(crate) fn by_container<'a>(&'a self, name: &'a str) -> HashMap<&'a str, f64> {
         let mut sums = HashMap::new();
         for (labels, value) in self.series(name) {
             if let Some(id) = label(labels, "container_id") {
@@ -28,7 +28,7 @@ impl Scrape {
     }
 
     /// The sum of a metric's series for each value of `of`, over the containers that are `wanted`.
-    pub(super) fn by_label(&self, name: &str, of: &str, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, f64> {
+    pub(crate) fn by_label(&self, name: &str, of: &str, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, f64> {
         let mut sums = BTreeMap::new();
         for (labels, value) in self.series(name) {
             if let Some(key) = label(labels, of)

@@ -37,6 +37,13 @@ impl Usage {
     }
 }
 
+impl Usage {
+    /// CPU seconds of a process, its ended threads included; `None` where it is gone.
+    pub(crate) fn cpu_of(pid: u32) -> Option<f64> {
+        cpu(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+}
+
 /// The number behind a name in `status` or `smaps_rollup`.
 fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()

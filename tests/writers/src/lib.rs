@@ -12,6 +12,7 @@
 
 mod cases;
 mod content;
+pub mod flood;
 pub mod paced;
 mod sys;
 

@@ -1,4 +1,4 @@
-//! `writer CASE [SEED]`: writes in one way; `writer --paced …`: goes on writing.
+//! `writer CASE [SEED]`: writes in one way; `writer --paced …`: goes on writing; `writer --flood …`: writes much.
 
 use std::process::ExitCode;
 
@@ -19,6 +19,10 @@ fn run(arguments: &[&str]) -> Result<u8, String> {
     if let ["--paced", pace @ ..] = arguments {
         return capture_writers::paced::Pace::parse(pace)?.run().map_err(|error| format!("paced: {error}"));
     }
+    if let ["--flood", directory, flood @ ..] = arguments {
+        let flood = capture_writers::flood::Flood::parse(flood)?;
+        return flood.run(directory.as_ref()).map(|()| 0).map_err(|error| format!("flood: {error}"));
+    }
     once(arguments).map(|()| 0)
 }
 
@@ -38,7 +42,9 @@ fn once(arguments: &[&str]) -> Result<(), String> {
         }
         [case] => find(case)?.run(1).map_err(|error| format!("{case}: {error}")),
         [case, seed] => find(case)?.run(number(seed)?).map_err(|error| format!("{case}: {error}")),
-        _ => Err("usage: writer CASE [SEED], or writer --paced SEED LINES PERIOD_MS CHUNK BATCHES STATUS".to_owned()),
+        _ => Err("usage: writer CASE [SEED], writer --paced SEED LINES PERIOD_MS CHUNK BATCHES STATUS, \
+             or writer --flood DIRECTORY NAME LINES LENGTH CHUNK RATE"
+            .to_owned()),
     }
 }
 

@@ -1,0 +1,222 @@
+//! What it costs the host to collect: wall time of the writing containers, CPU of the engine, of its shims and of the
+//! collector, side by side in one run.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use anyhow::Result;
+use capture_writers::flood::Flood;
+
+use super::chart::{self, Bars};
+use super::load::stage::EngineCpu;
+use super::load::{Collector, Lost, Running, Stage, Writers};
+use super::{Options, machine, median};
+
+/// Bytes of a line.
+const LINE: usize = 100;
+/// What a program's standard library buffers before it writes to a pipe.
+const BUFFERED: usize = 4096;
+const MB: u64 = 1_000_000;
+/// A gigabyte through the slowest way takes minutes.
+const DEADLINE: Duration = Duration::from_mins(15);
+
+/// Rows of the table: Docker's log driver, and who collects.
+const ROWS: [(&str, Collector); 7] = [
+    ("none", Collector::Nobody),
+    ("none", Collector::AgentNull),
+    ("none", Collector::AgentJson),
+    ("json-file", Collector::Nobody),
+    ("json-file", Collector::AgentJson),
+    ("json-file", Collector::Follower),
+    ("json-file", Collector::Tailer),
+];
+
+/// How much is written, by how many, and in what pieces.
+#[derive(Clone, Copy)]
+struct Load {
+    bytes: u64,
+    containers: u64,
+    chunk: usize,
+    rounds: u32,
+}
+
+/// One run of one row.
+#[derive(Clone, Copy, Default)]
+struct Run {
+    wall: f64,
+    engine: EngineCpu,
+    collector: f64,
+    lost: Lost,
+}
+
+/// The median of each figure over the rounds; bytes lost add up.
+struct Row {
+    driver: &'static str,
+    collector: Collector,
+    wall: f64,
+    daemon: f64,
+    shims: f64,
+    own: f64,
+    lost: Lost,
+}
+
+impl Row {
+    fn host(&self) -> f64 {
+        self.daemon + self.shims + self.own
+    }
+}
+
+/// Measures, prints and writes the page.
+///
+/// # Errors
+/// When it cannot be run, or a collector does not come to rest.
+pub(super) fn run(options: Options) -> Result<()> {
+    let machine = machine::describe()?;
+    let stage = Stage::new()?;
+    let mut page = format!(
+        "# Cost\n\n{machine} Written by `cargo xtask bench cost`.\n\n\
+         Lines of {LINE} bytes, as fast as they are taken. CPU seconds of `dockerd` and `containerd`, of the containers' shims \
+         and of the\ncollector, from the first write until all of them have come to rest; the collector starts before. Medians \
+         over the rounds,\nwhich go over all rows in turn. `none` and `json-file` are Docker's log drivers; to null is the raw \
+         encoding to\n`/dev/null`; the follower is one `docker logs --follow` a container, over one client, into files; \
+         `rsyslogd` reads the files\nof `json-file`.\n"
+    );
+    let mut bars = Bars::new("CPU seconds of the host, 200 MB by one container");
+    for (number, load) in loads(options).into_iter().enumerate() {
+        let rows = measure(&stage, load)?;
+        render(&mut page, load, &rows);
+        if number == 0 {
+            verdict(&mut page, &rows);
+            for row in &rows {
+                bars.add(&format!("{}, {}", row.driver, row.collector.title()), row.host());
+            }
+        }
+    }
+    println!("{page}");
+    chart::write_bars("cost", &bars)?;
+    machine::write_page("cost", &page)
+}
+
+fn loads(options: Options) -> Vec<Load> {
+    let small =
+        |containers, chunk| Load { bytes: 200 * MB, containers, chunk, rounds: if options.quick { 1 } else { 3 } };
+    let large = |containers| Load { bytes: 1000 * MB, containers, chunk: BUFFERED, rounds: 1 };
+    let mut loads = vec![small(1, BUFFERED), small(8, BUFFERED), small(1, LINE)];
+    if !options.quick {
+        loads.extend([large(1), large(8)]);
+    }
+    loads
+}
+
+fn measure(stage: &Stage, load: Load) -> Result<Vec<Row>> {
+    let mut runs = vec![Vec::new(); ROWS.len()];
+    for round in 1..=load.rounds {
+        for (runs, (driver, collector)) in runs.iter_mut().zip(ROWS) {
+            eprintln!(
+                "bench: {} MB from {}, round {round} of {}: {driver}, {}",
+                load.bytes / MB,
+                load.containers,
+                load.rounds,
+                collector.title()
+            );
+            runs.push(once(stage, load, driver, collector)?);
+        }
+    }
+    Ok(ROWS.iter().zip(&runs).map(|(&(driver, collector), runs)| row(driver, collector, runs)).collect())
+}
+
+fn row(driver: &'static str, collector: Collector, runs: &[Run]) -> Row {
+    let of = |figure: fn(&Run) -> f64| median(runs.iter().map(figure));
+    Row {
+        driver,
+        collector,
+        wall: of(|run| run.wall),
+        daemon: of(|run| run.engine.daemon),
+        shims: of(|run| run.engine.shims),
+        own: of(|run| run.collector),
+        lost: runs.iter().map(|run| run.lost).sum(),
+    }
+}
+
+fn once(stage: &Stage, load: Load, driver: &str, collector: Collector) -> Result<Run> {
+    let floods: Vec<Flood> = (0..load.containers)
+        .map(|number| Flood {
+            name: number.to_string(),
+            lines: load.bytes / load.containers / LINE as u64,
+            length: LINE,
+            chunk: load.chunk,
+            rate: 0,
+        })
+        .collect();
+    let running = collector.start(stage, &[])?;
+    let writers: Writers = stage.writers(&floods, driver)?;
+    let pid = running.as_ref().map(Running::id);
+    stage.settle(pid, DEADLINE)?;
+    let before = (stage.cpu(), running.as_ref().map_or(0.0, Running::cpu));
+    writers.go()?;
+    let wall = writers.done(DEADLINE)?.as_secs_f64();
+    stage.settle(pid, DEADLINE)?;
+    let engine = stage.cpu() - before.0;
+    let own = running.as_ref().map_or(0.0, Running::cpu) - before.1;
+    let lost = running.as_ref().map(|running| running.lost(&writers)).transpose()?;
+    Ok(Run { wall, engine, collector: own, lost })
+}
+
+fn render(page: &mut String, load: Load, rows: &[Row]) {
+    let pieces = if load.chunk == LINE { "one line a write" } else { "4 KiB a write" };
+    let containers =
+        if load.containers == 1 { "one container".to_owned() } else { format!("{} containers", load.containers) };
+    let _ = writeln!(
+        page,
+        "\n## {} MB from {containers}, {pieces}\n\n\
+         | log driver | collector | wall s | × `none` alone | dockerd s | shims s | collector s | host s | bytes lost |\n\
+         |---|---|---|---|---|---|---|---|---|",
+        load.bytes / MB
+    );
+    let alone = rows.first().map_or(f64::NAN, |row| row.wall);
+    for row in rows {
+        let lost = row.lost.map_or_else(|| "-".to_owned(), |lost| lost.to_string());
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {lost} |",
+            row.driver,
+            row.collector.title(),
+            row.wall,
+            row.wall / alone,
+            row.daemon,
+            row.shims,
+            row.own,
+            row.host(),
+        );
+    }
+}
+
+/// The bars of the first load.
+fn verdict(page: &mut String, rows: &[Row]) {
+    let find = |driver, collector| rows.iter().find(|row| row.driver == driver && row.collector == collector);
+    let (Some(alone), Some(null), Some(json), Some(follower)) = (
+        find("none", Collector::Nobody),
+        find("none", Collector::AgentNull),
+        find("none", Collector::AgentJson),
+        find("json-file", Collector::Follower),
+    ) else {
+        return;
+    };
+    let gigabytes = 0.2;
+    let lines = [
+        (
+            "host CPU, `none` + agent to a JSON file, of `json-file` + follower",
+            json.host() / follower.host(),
+            1.0 / 9.0,
+        ),
+        ("agent's CPU to null, s per GB", null.own / gigabytes, 0.7),
+        ("agent's CPU to a JSON file, s per GB", json.own / gigabytes, 2.0),
+        ("wall time with the agent to null, of that without a collector", null.wall / alone.wall, 1.15),
+        ("wall time with the agent to a JSON file, of that without", json.wall / alone.wall, 1.15),
+    ];
+    let _ = writeln!(page, "\n| | bar | measured | |\n|---|---|---|---|");
+    for (what, measured, bar) in lines {
+        let met = if measured <= bar { "met" } else { "not met" };
+        let _ = writeln!(page, "| {what} | ≤ {bar:.2} | {measured:.3} | {met} |");
+    }
+}
