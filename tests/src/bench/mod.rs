@@ -10,6 +10,7 @@ mod latency;
 mod load;
 mod loss;
 mod machine;
+mod pipeline;
 mod scale;
 
 use anyhow::Result;
@@ -36,11 +37,13 @@ pub enum Name {
     Latency,
     /// The highest rate at which nothing is lost.
     Loss,
+    /// Framing and encoding on one core.
+    Pipeline,
 }
 
 impl Name {
     /// All of them, in the order in which they run.
-    pub const ALL: [Self; 5] = [Self::Overhead, Self::Cost, Self::Scale, Self::Latency, Self::Loss];
+    pub const ALL: [Self; 6] = [Self::Overhead, Self::Cost, Self::Scale, Self::Latency, Self::Loss, Self::Pipeline];
 
     /// Runs it.
     ///
@@ -53,6 +56,7 @@ impl Name {
             Self::Scale => scale::run(options),
             Self::Latency => latency::run(options),
             Self::Loss => loss::run(options),
+            Self::Pipeline => pipeline::run(options),
         }
     }
 }
