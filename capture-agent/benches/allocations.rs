@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use capture_agent::containers::directory::Metadata;
 use capture_agent::pipeline::record::{Content, Origin, Record};
-use capture_agent::session::framing::Framer;
+use capture_agent::session::framing::{Framed, Framer, Line};
 use capture_agent::sinks::encode::{Encoder, Encoding};
 use capture_common::Stream;
 
@@ -31,21 +31,23 @@ fn main() {
 
     measure("framing", || {
         batch.clear();
-        framer.push(42, &chunk, |line| {
+        framer.push(42, &chunk, |framed| {
+            let content = match framed {
+                Framed::Line(Line { message, newline, partial, omitted, .. }) => {
+                    Content::Line { message, newline, partial, omitted }
+                }
+                Framed::Lines { data, count, .. } => Content::Lines { data, count },
+            };
+            let origin = Arc::clone(&origin);
             batch.push(Record {
-                origin: Arc::clone(&origin),
+                origin,
                 stream: Stream::Stdout,
                 timestamp: 1_700_000_000_000_000_000,
-                completed: line.timestamp,
-                content: Content::Line {
-                    message: line.message,
-                    newline: line.newline,
-                    partial: line.partial,
-                    omitted: line.omitted,
-                },
+                completed: 42,
+                content,
             });
         });
-        batch.len() as u64
+        batch.iter().map(Record::lines).sum()
     });
     for (name, encoding) in [("json", Encoding::Json), ("text", Encoding::Text), ("raw", Encoding::Raw)] {
         let mut encoder = Encoder::new(encoding, "host-1".to_owned(), false);
@@ -54,7 +56,7 @@ fn main() {
             for record in &batch {
                 encoder.encode(record, &mut out);
             }
-            batch.len() as u64
+            batch.iter().map(Record::lines).sum()
         });
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use capture_agent::containers::directory::Metadata;
 use capture_agent::pipeline::record::{Content, Origin, Record};
-use capture_agent::session::framing::{Framer, Line};
+use capture_agent::session::framing::{Framed, Framer, Line};
 use capture_agent::sinks::encode::{Encoder, Encoding};
 use capture_common::Stream;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -44,19 +44,22 @@ fn origin() -> Arc<Origin> {
     Arc::new(Origin::new(id, Some(Arc::new(metadata)), Arc::default()))
 }
 
-fn record(origin: &Arc<Origin>, line: Line) -> Record {
-    let Line { timestamp, message, newline, partial, omitted } = line;
-    Record {
-        origin: Arc::clone(origin),
-        stream: Stream::Stdout,
-        timestamp: 1_700_000_000_000_000_000 + timestamp.cast_signed(),
-        completed: timestamp,
-        content: Content::Line { message, newline, partial, omitted },
-    }
-}
-
 fn frame(framer: &mut Framer, origin: &Arc<Origin>, chunk: &Bytes, batch: &mut Vec<Record>) {
-    framer.push(42, chunk, |line| batch.push(record(origin, line)));
+    framer.push(42, chunk, |framed| {
+        let content = match framed {
+            Framed::Line(Line { message, newline, partial, omitted, .. }) => {
+                Content::Line { message, newline, partial, omitted }
+            }
+            Framed::Lines { data, count, .. } => Content::Lines { data, count },
+        };
+        batch.push(Record {
+            origin: Arc::clone(origin),
+            stream: Stream::Stdout,
+            timestamp: 1_700_000_000_000_000_042,
+            completed: 42,
+            content,
+        });
+    });
 }
 
 fn pipeline(criterion: &mut Criterion) {

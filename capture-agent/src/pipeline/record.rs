@@ -55,7 +55,7 @@ pub struct StreamAccount {
     pub dropped: AtomicU64,
 }
 
-/// One line of output, a piece of one, or the mark of a gap.
+/// A line of output, a piece of one, lines of one write, or the mark of a gap.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// The container.
@@ -84,6 +84,13 @@ pub enum Content {
         /// Bytes of the stream that the message leaves out beside the newline.
         omitted: u64,
     },
+    /// Whole lines that one write carried, so that what is said of one is said of all.
+    Lines {
+        /// The lines as they stand in the stream, each with its newline.
+        data: Bytes,
+        /// How many.
+        count: u32,
+    },
     /// Bytes are missing at this place.
     Gap {
         /// How many.
@@ -99,6 +106,17 @@ impl Record {
     pub fn stream_bytes(&self) -> u64 {
         match &self.content {
             Content::Line { message, newline, omitted, .. } => message.len() as u64 + u64::from(*newline) + omitted,
+            Content::Lines { data, .. } => data.len() as u64,
+            Content::Gap { .. } => 0,
+        }
+    }
+
+    /// Lines that the record stands for.
+    #[must_use]
+    pub fn lines(&self) -> u64 {
+        match &self.content {
+            Content::Line { .. } => 1,
+            Content::Lines { count, .. } => u64::from(*count),
             Content::Gap { .. } => 0,
         }
     }

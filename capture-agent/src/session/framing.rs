@@ -17,7 +17,24 @@ pub struct Line {
     pub omitted: u64,
 }
 
-/// Splits one stream at its newlines. A line within one chunk is a slice of it; only what spans chunks is copied.
+/// What comes out of a [`Framer`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Framed {
+    /// One line.
+    Line(Line),
+    /// Whole lines that one write carried, each with its newline.
+    Lines {
+        /// `CLOCK_MONOTONIC` of the write, in ns.
+        timestamp: u64,
+        /// The lines as they stand in the stream.
+        data: Bytes,
+        /// How many.
+        count: u32,
+    },
+}
+
+/// Splits one stream at its newlines. Whole lines within one chunk are a slice of it, all of them together; only what
+/// spans chunks is copied.
 #[derive(Debug)]
 pub struct Framer {
     max_line: usize,
@@ -39,14 +56,42 @@ impl Framer {
     }
 
     /// Takes the next bytes of the stream, and gives out what they complete.
-    pub fn push(&mut self, timestamp: u64, chunk: &Bytes, mut out: impl FnMut(Line)) {
+    pub fn push(&mut self, timestamp: u64, chunk: &Bytes, mut out: impl FnMut(Framed)) {
+        if self.terminal || chunk.len() > self.max_line {
+            return self.push_each(timestamp, chunk, &mut |line| out(Framed::Line(line)));
+        }
+        let mut start = 0;
+        if !self.pending.is_empty() {
+            let end = memchr::memchr(b'\n', chunk);
+            self.piece(timestamp, chunk, 0, end.unwrap_or(chunk.len()), end.is_some(), &mut |line| {
+                out(Framed::Line(line));
+            });
+            start = end.map_or(chunk.len(), |newline| newline + 1);
+        }
+        // No line in here is longer than the chunk, so none is too long.
+        if let Some(last) = memchr::memrchr(b'\n', &chunk[start..]) {
+            let end = start + last + 1;
+            let data = chunk.slice(start..end);
+            match memchr::memchr_iter(b'\n', &data).count() {
+                1 => out(Framed::Line(self.line(timestamp, data.slice(..data.len() - 1), true, false))),
+                count => out(Framed::Lines { timestamp, data, count: count as u32 }),
+            }
+            start = end;
+        }
+        if start < chunk.len() {
+            self.append(timestamp, &chunk[start..]);
+        }
+    }
+
+    /// As [`push`](Self::push), line by line.
+    fn push_each(&mut self, timestamp: u64, chunk: &Bytes, out: &mut impl FnMut(Line)) {
         let mut start = 0;
         for newline in memchr::memchr_iter(b'\n', chunk) {
-            self.piece(timestamp, chunk, start, newline, true, &mut out);
+            self.piece(timestamp, chunk, start, newline, true, out);
             start = newline + 1;
         }
         if start < chunk.len() {
-            self.piece(timestamp, chunk, start, chunk.len(), false, &mut out);
+            self.piece(timestamp, chunk, start, chunk.len(), false, out);
         }
     }
 
@@ -115,11 +160,30 @@ impl Framer {
 mod tests {
     use super::*;
 
+    /// Line by line.
+    fn each(framed: Framed) -> Vec<Line> {
+        match framed {
+            Framed::Line(line) => vec![line],
+            Framed::Lines { timestamp, data, count } => {
+                assert_eq!((memchr::memchr_iter(b'\n', &data).count(), data.last()), (count as usize, Some(&b'\n')));
+                let lines = data.split(|byte| *byte == b'\n').take(count as usize);
+                let line = |line| Line {
+                    timestamp,
+                    message: Bytes::copy_from_slice(line),
+                    newline: true,
+                    partial: false,
+                    omitted: 0,
+                };
+                lines.map(line).collect()
+            }
+        }
+    }
+
     fn run(max_line: usize, chunks: &[&[u8]]) -> Vec<Line> {
         let mut framer = Framer::new(max_line);
         let mut lines = Vec::new();
         for (timestamp, chunk) in (1..).zip(chunks) {
-            framer.push(timestamp, &Bytes::copy_from_slice(chunk), |line| lines.push(line));
+            framer.push(timestamp, &Bytes::copy_from_slice(chunk), |framed| lines.extend(each(framed)));
         }
         lines.extend(framer.flush(false));
         lines
@@ -135,7 +199,7 @@ mod tests {
         framer.set_terminal(true);
         let mut lines = Vec::new();
         for chunk in [&b"a\r\nb\r"[..], b"\n\r\r\nc\r"] {
-            framer.push(1, &Bytes::copy_from_slice(chunk), |line| lines.push(line));
+            framer.push(1, &Bytes::copy_from_slice(chunk), |framed| lines.extend(each(framed)));
         }
         lines.extend(framer.flush(false));
         let texts: Vec<_> = lines.iter().map(|line| (&line.message[..], line.omitted)).collect();
@@ -148,6 +212,17 @@ mod tests {
             run(99, &[b"a\n\nb\n"]),
             [line(1, "a", true, false), line(1, "", true, false), line(1, "b", true, false)]
         );
+    }
+
+    #[test]
+    fn whole_lines_of_one_write_stay_together() {
+        let mut framer = Framer::new(99);
+        let mut out = Vec::new();
+        framer.push(1, &Bytes::from_static(b"a"), |framed| out.push(framed));
+        framer.push(2, &Bytes::from_static(b"b\nc\n\nd\ne"), |framed| out.push(framed));
+        let data = Bytes::from_static(b"c\n\nd\n");
+        assert_eq!(out, [Framed::Line(line(1, "ab", true, false)), Framed::Lines { timestamp: 2, data, count: 3 }]);
+        assert_eq!(framer.pending(), 1);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Container × stream: put chunks in order, frame them into lines, settle the accounts.
 
+mod arena;
 pub mod framing;
 pub mod ledger;
 mod lifecycle;
@@ -23,7 +24,7 @@ use capture_common::{ContainerSlot, LostReason, Stream};
 use crate::containers::directory::{Directory, Lookup};
 use crate::kernel::{self, WallClock};
 use crate::pipeline::record::{Account, Content, Origin, Record};
-use framing::{Framer, Line};
+use framing::{Framed, Framer, Line};
 use ledger::Ledger;
 use order::{Chunk, Step};
 use rotation::Rotation;
@@ -229,7 +230,12 @@ struct Emit<'a> {
 impl Emit<'_> {
     fn step(&mut self, framer: &mut Framer, step: Step, reason: Option<&'static str>) {
         match step {
-            Step::Chunk(chunk) => framer.push(chunk.timestamp, &chunk.data, |line| self.line(line, chunk.timestamp)),
+            Step::Chunk(chunk) => framer.push(chunk.timestamp, &chunk.data, |framed| match framed {
+                Framed::Line(line) => self.line(line, chunk.timestamp),
+                Framed::Lines { timestamp, data, count } => {
+                    self.record(timestamp, timestamp, Content::Lines { data, count });
+                }
+            }),
             Step::Gap { bytes, timestamp } => {
                 if let Some(line) = framer.flush(true) {
                     self.line(line, timestamp);

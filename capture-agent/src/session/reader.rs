@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, RingBuf};
-use bytes::BytesMut;
 use capture_common::{ContainerSlot, RecordKind, Via};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::Notify;
 
 use super::Session;
+use super::arena::Arenas;
 use super::ledger::Ledger;
 use super::order::Chunk;
 use super::positions::Positions;
@@ -25,10 +25,10 @@ use crate::sinks::Queue;
 
 /// What the ring buffer adds to each record (`BPF_RINGBUF_HDR_SZ`).
 const RING_HEADER: u64 = 8;
-/// Memory that payloads are copied into is taken in pieces of this size.
-const ARENA: usize = 256 << 10;
 /// Records read before what they made is handed on.
 const BATCH_RECORDS: usize = 1024;
+/// Bytes read before, at the latest: they are still in the cache when the sink comes to them.
+const BATCH_BYTES: usize = 256 << 10;
 /// How often sessions are looked at while nothing is urgent.
 const TICK: Duration = Duration::from_millis(100);
 /// How often while records wait for a name or for a hole to be filled.
@@ -79,7 +79,7 @@ pub struct Reader {
     pub(super) positions: Positions,
     /// When what an earlier agent left of containers that are gone is given up.
     forget_restored: Option<Instant>,
-    arena: BytesMut,
+    arenas: Arenas,
     pub(super) clock: WallClock,
     pub(super) highest_slot: u32,
     refused: u64,
@@ -138,7 +138,7 @@ impl ReaderConfig {
             batch: Vec::new(),
             forget_restored: Some(Instant::now() + self.ledger.grace()),
             positions,
-            arena: BytesMut::with_capacity(ARENA),
+            arenas: Arenas::new(),
             clock: WallClock::now(),
             highest_slot: 0,
             refused: 0,
@@ -187,6 +187,8 @@ impl Reader {
     /// Reads up to `limit` records; whether there may be more.
     fn drain(&mut self, limit: usize) -> bool {
         self.ring_high_water = self.ring_high_water.max(self.ring_use.bytes());
+        let now = Instant::now();
+        let mut bytes = 0;
         for _ in 0..limit {
             let Some(item) = self.ring.next() else { return false };
             self.has_read = true;
@@ -198,15 +200,8 @@ impl Reader {
             let (kind, stream) = (record.kind, record.stream);
             // A record may have been given more room than it fills.
             let size = item.len().next_multiple_of(8) as u64 + RING_HEADER;
-            let data = if record.payload.is_empty() {
-                None
-            } else {
-                if self.arena.capacity() < record.payload.len() {
-                    self.arena.reserve(ARENA.max(record.payload.len()));
-                }
-                self.arena.extend_from_slice(record.payload);
-                Some(self.arena.split().freeze())
-            };
+            bytes += record.payload.len();
+            let data = (!record.payload.is_empty()).then(|| self.arenas.copy(record.payload));
             // The record's place in the ring is free again when the item is dropped.
             drop(item);
             let mut terminal = false;
@@ -220,7 +215,7 @@ impl Reader {
             match (kind, data) {
                 (RecordKind::Output, Some(data)) => {
                     let chunk = Chunk { timestamp: header.timestamp, data };
-                    let (clock, now) = (self.clock, Instant::now());
+                    let clock = self.clock;
                     let mut batch = std::mem::take(&mut self.batch);
                     if let Some(session) = self.session(&header, now) {
                         session.push(stream, terminal, header.position, chunk, clock, now, &mut batch);
@@ -228,10 +223,13 @@ impl Reader {
                     self.batch = batch;
                 }
                 (RecordKind::Opened, _) => {
-                    self.session(&header, Instant::now());
+                    self.session(&header, now);
                 }
                 (RecordKind::Ended, _) => self.end(header.slot, header.generation),
                 (RecordKind::Output, None) => {}
+            }
+            if bytes >= BATCH_BYTES {
+                break;
             }
         }
         true

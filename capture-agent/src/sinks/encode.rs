@@ -28,13 +28,22 @@ pub struct Encoder {
     host: String,
     gap_marker: String,
     clock: TimestampCache,
+    /// What stands before the message of each of several lines.
+    head: Vec<u8>,
 }
 
 impl Encoder {
     /// `host` is the value of the field of that name; `color` marks names and stderr in [`Encoding::Text`].
     #[must_use]
     pub fn new(encoding: Encoding, host: String, color: bool) -> Self {
-        Self { encoding, color, host, gap_marker: DEFAULT_GAP_MARKER.to_owned(), clock: TimestampCache::default() }
+        Self {
+            encoding,
+            color,
+            host,
+            gap_marker: DEFAULT_GAP_MARKER.to_owned(),
+            clock: TimestampCache::default(),
+            head: Vec::new(),
+        }
     }
 
     /// What stands in place of missing bytes in [`Encoding::Raw`]; `{bytes}` and `{reason}` are replaced.
@@ -54,6 +63,10 @@ impl Encoder {
     }
 
     fn json(&mut self, record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
+        if let Content::Lines { data, count } = &record.content {
+            self.json_lines(record, data, *count, out);
+            return Ok(());
+        }
         let tail = record.origin.rendered.get_or_init(|| json_tail(&record.origin, &self.host));
         out.reserve(record.stream_bytes() as usize + JSON_FIXED + tail.len());
         out.extend_from_slice(b"{\"timestamp\":\"");
@@ -66,6 +79,7 @@ impl Encoder {
                     out.extend_from_slice(b",\"_partial\":true");
                 }
             }
+            Content::Lines { .. } => {}
             Content::Gap { bytes, reason } => {
                 json::string(gap(record, DEFAULT_GAP_MARKER).trim_end().as_bytes(), out);
                 write!(out, ",\"lost_bytes\":{bytes}")?;
@@ -74,15 +88,37 @@ impl Encoder {
                 }
             }
         }
-        out.extend_from_slice(match record.stream {
-            Stream::Stdout => b",\"stream\":\"stdout\"",
-            Stream::Stderr => b",\"stream\":\"stderr\"",
-        });
+        out.extend_from_slice(json_stream(record.stream));
         out.extend_from_slice(tail);
         Ok(())
     }
 
+    /// Lines that differ in their message only: what stands before it and after it is rendered once.
+    fn json_lines(&mut self, record: &Record, data: &[u8], count: u32, out: &mut Vec<u8>) {
+        let tail = record.origin.rendered.get_or_init(|| json_tail(&record.origin, &self.host));
+        self.head.clear();
+        self.head.extend_from_slice(b"{\"timestamp\":\"");
+        self.clock.write(record.timestamp, &mut self.head);
+        self.head.extend_from_slice(b"\",\"message\":");
+        let stream = json_stream(record.stream);
+        out.reserve(data.len() + count as usize * (self.head.len() + stream.len() + tail.len() + 2));
+        for line in each_line(data) {
+            out.extend_from_slice(&self.head);
+            json::string(line, out);
+            out.extend_from_slice(stream);
+            out.extend_from_slice(tail);
+        }
+    }
+
     fn text(&mut self, record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
+        match &record.content {
+            Content::Line { message, .. } => self.text_line(record, message, out),
+            Content::Lines { data, .. } => each_line(data).try_for_each(|line| self.text_line(record, line, out)),
+            Content::Gap { .. } => self.text_line(record, gap(record, DEFAULT_GAP_MARKER).trim_end().as_bytes(), out),
+        }
+    }
+
+    fn text_line(&self, record: &Record, line: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         let (name, stream) = (record.origin.name(), record.stream.as_str());
         if self.color {
             // One of the six bright hues for each name, and red for stderr.
@@ -92,10 +128,7 @@ impl Encoder {
         } else {
             write!(out, "{name} {stream} | ")?;
         }
-        match &record.content {
-            Content::Line { message, .. } => out.write_all(message)?,
-            Content::Gap { .. } => out.write_all(gap(record, DEFAULT_GAP_MARKER).trim_end().as_bytes())?,
-        }
+        out.write_all(line)?;
         out.write_all(b"\n")
     }
 
@@ -105,8 +138,26 @@ impl Encoder {
                 out.write_all(message)?;
                 if *newline { out.write_all(b"\n") } else { Ok(()) }
             }
+            Content::Lines { data, .. } => out.write_all(data),
             Content::Gap { .. } => out.write_all(gap(record, &self.gap_marker).as_bytes()),
         }
+    }
+}
+
+/// The lines of a record of several, without their newlines.
+fn each_line(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
+    memchr::memchr_iter(b'\n', data).map(move |newline| {
+        let line = &data[start..newline];
+        start = newline + 1;
+        line
+    })
+}
+
+fn json_stream(stream: Stream) -> &'static [u8] {
+    match stream {
+        Stream::Stdout => b",\"stream\":\"stdout\"",
+        Stream::Stderr => b",\"stream\":\"stderr\"",
     }
 }
 
@@ -119,7 +170,7 @@ fn gap(record: &Record, marker: &str) -> String {
             let reason = reason.unwrap_or("several reasons");
             marker.replace("{bytes}", &bytes.to_string()).replace("{reason}", reason)
         }
-        Content::Line { .. } => String::new(),
+        Content::Line { .. } | Content::Lines { .. } => String::new(),
     }
 }
 
@@ -224,6 +275,19 @@ mod tests {
             })
         );
         assert_eq!(memchr::memchr_iter(b'\n', &text).count(), 1);
+    }
+
+    #[test]
+    fn lines_of_one_write_are_as_each_by_itself() {
+        let messages = ["first", "", "with \"quotes\""];
+        let data = messages.map(|message| format!("{message}\n")).concat();
+        let together = record(Content::Lines { data: data.into(), count: 3 });
+        assert_eq!(together.lines(), 3);
+        for encoding in [Encoding::Json, Encoding::Text, Encoding::Raw] {
+            let apart: Vec<u8> =
+                messages.iter().flat_map(|message| encode(encoding, &line(message.as_bytes(), true, false))).collect();
+            assert_eq!(encode(encoding, &together), apart, "{encoding:?}");
+        }
     }
 
     #[test]

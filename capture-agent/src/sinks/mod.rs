@@ -286,8 +286,9 @@ fn runs(records: &[Record]) -> impl Iterator<Item = (&Account, u64)> {
 fn count_delivered(records: &[Record]) {
     for record in records {
         let account = &record.origin.account.streams[record.stream as usize];
-        if matches!(record.content, Content::Line { .. }) {
-            account.lines.fetch_add(1, Relaxed);
+        let lines = record.lines();
+        if lines > 0 {
+            account.lines.fetch_add(lines, Relaxed);
             account.delivered.fetch_add(record.stream_bytes(), Relaxed);
         }
     }
