@@ -37,6 +37,7 @@ impl Usage {
     }
 }
 
+#[cfg(feature = "bench")]
 impl Usage {
     /// CPU seconds of a process, its ended threads included; `None` where it is gone.
     pub(crate) fn cpu_of(pid: u32) -> Option<f64> {
