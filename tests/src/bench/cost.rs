@@ -84,7 +84,10 @@ pub(super) fn run(options: Options) -> Result<()> {
     let mut bars = Bars::new("CPU seconds of the host, 200 MB by one container");
     for (number, load) in loads(options).into_iter().enumerate() {
         let rows = measure(&stage, load)?;
+        let begin = page.len();
         render(&mut page, load, &rows);
+        // A run takes a while, and may be broken off.
+        eprint!("{}", &page[begin..]);
         if number == 0 {
             verdict(&mut page, &rows);
             for row in &rows {
