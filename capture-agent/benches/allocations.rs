@@ -44,7 +44,9 @@ fn main() {
                 stream: Stream::Stdout,
                 timestamp: 1_700_000_000_000_000_000,
                 completed: 42,
+                position: 0,
                 content,
+                attributes: None,
             });
         });
         batch.iter().map(Record::lines).sum()

@@ -57,7 +57,9 @@ fn frame(framer: &mut Framer, origin: &Arc<Origin>, chunk: &Bytes, batch: &mut V
             stream: Stream::Stdout,
             timestamp: 1_700_000_000_000_000_042,
             completed: 42,
+            position: 0,
             content,
+            attributes: None,
         });
     });
 }

@@ -24,10 +24,11 @@ use crate::session::ledger::Ledger;
 use crate::session::positions::Positions;
 use crate::session::state::{StateDir, StateWriter};
 use crate::session::{ReaderConfig, StopReader};
+use crate::sinks::Queue;
 use crate::sinks::console::Console;
+use crate::sinks::delivery::Sink;
 use crate::sinks::encode::Encoder;
 use crate::sinks::file::Files;
-use crate::sinks::{Queue, Sink};
 
 /// How often containers are looked for that the kernel side did not see being made.
 const RESCAN_INTERVAL: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! What sessions hand to sinks.
+//! What sessions hand to the pipeline, and the pipeline to sinks.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
@@ -66,8 +66,78 @@ pub struct Record {
     pub timestamp: i64,
     /// `CLOCK_MONOTONIC` of the write that completed the record, in ns: where its latency begins.
     pub completed: u64,
+    /// Bytes of the stream before it, since the container was first captured.
+    pub position: u64,
     /// What it says.
     pub content: Content,
+    /// What the pipeline found in it; `None` where it was not asked to look, or found nothing.
+    pub attributes: Option<Box<Attributes>>,
+}
+
+/// What the pipeline knows of a record beyond its bytes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Attributes {
+    /// How severe it is.
+    pub level: Option<Level>,
+    /// Fields of a structured line, in their order.
+    pub fields: Vec<(String, serde_json::Value)>,
+    /// Who wrote it.
+    pub writer: Option<Writer>,
+}
+
+/// The process that wrote a line's first byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Writer {
+    /// Process id (thread group) in the host's namespace.
+    pub pid: u32,
+    /// User id in the host's namespace.
+    pub uid: u32,
+    /// Command name, padded with zeroes (`TASK_COMM_LEN` of `include/linux/sched.h`).
+    pub comm: [u8; 16],
+}
+
+/// Severities, from least to most severe: the short names of OpenTelemetry's log data model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// Finer than debug.
+    Trace,
+    /// For developers.
+    Debug,
+    /// As it should be.
+    Info,
+    /// Not yet an error.
+    Warn,
+    /// Something failed.
+    Error,
+    /// The program cannot go on.
+    Fatal,
+}
+
+impl Level {
+    /// As it is written in records and labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+            Self::Fatal => "fatal",
+        }
+    }
+}
+
+/// Identifies a record among all: the same when it is delivered again, so that a receiver can leave out the second.
+///
+/// The time of its write, then a hash of its container, stream and position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Uid(pub u128);
+
+impl std::fmt::Display for Uid {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{:032x}", self.0)
+    }
 }
 
 /// What a record says.
@@ -101,6 +171,16 @@ pub enum Content {
 }
 
 impl Record {
+    /// Its identity.
+    #[must_use]
+    pub fn uid(&self) -> Uid {
+        // FNV-1a, which is written down and never changes.
+        let bytes = self.origin.container_id.bytes().chain([self.stream as u8]).chain(self.position.to_le_bytes());
+        let hash =
+            bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        Uid(u128::from(self.timestamp.cast_unsigned()) << 64 | u128::from(hash))
+    }
+
     /// Bytes of the container's stream that the record stands for.
     #[must_use]
     pub fn stream_bytes(&self) -> u64 {

@@ -256,7 +256,9 @@ impl Emit<'_> {
             stream: self.stream,
             timestamp: self.clock.unix_nanoseconds(began),
             completed,
+            position: *self.emitted,
             content,
+            attributes: None,
         };
         *self.emitted += record.stream_bytes();
         match self.held {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::Sink;
+use super::delivery::{Receipt, Sink, SinkError};
 use super::encode::Encoder;
 use crate::pipeline::record::Record;
 
@@ -26,11 +26,30 @@ impl Sink for Console {
         "console"
     }
 
-    fn write(&mut self, records: &[Record]) -> io::Result<()> {
+    fn write(&mut self, records: &[Record]) -> Result<Receipt, SinkError> {
         self.buffer.clear();
         for record in records {
             self.encoder.encode(record, &mut self.buffer);
         }
+        match self.flush() {
+            Ok(()) => Ok(Receipt::default()),
+            Err(error) => {
+                let cause = format!("standard output: {error}");
+                Err(match error.kind() {
+                    io::ErrorKind::BrokenPipe => SinkError::Closed { cause },
+                    _ => SinkError::Retry { cause, after: None },
+                })
+            }
+        }
+    }
+
+    fn check(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+impl Console {
+    fn flush(&mut self) -> io::Result<()> {
         // The descriptor itself: the standard handle would look for newlines in all of it.
         let mut rest = &self.buffer[..];
         while !rest.is_empty() {

@@ -248,7 +248,9 @@ mod tests {
             stream: Stream::Stderr,
             timestamp: 1_700_000_000_000_000_042,
             completed: 0,
+            position: 0,
             content,
+            attributes: None,
         }
     }
 

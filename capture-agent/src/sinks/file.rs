@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use capture_common::Stream;
 
-use super::Sink;
+use super::delivery::{Receipt, Sink, SinkError};
 use super::encode::Encoder;
 use crate::pipeline::record::{Origin, Record};
 
@@ -142,7 +142,18 @@ impl Sink for Files {
         "file"
     }
 
-    fn write(&mut self, records: &[Record]) -> io::Result<()> {
+    fn write(&mut self, records: &[Record]) -> Result<Receipt, SinkError> {
+        let written = self.append(records);
+        written.map(|()| Receipt::default()).map_err(|error| SinkError::Retry { cause: error.to_string(), after: None })
+    }
+
+    fn check(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+impl Files {
+    fn append(&mut self, records: &[Record]) -> io::Result<()> {
         // Most records follow one of the same container and stream.
         let mut last: Option<(&Record, PathBuf)> = None;
         let mut encoded = Vec::new();
@@ -202,7 +213,9 @@ mod tests {
             stream,
             completed: 0,
             timestamp: 0,
+            position: 0,
             content: Content::Line { message: Bytes::from_static(message), newline: true, partial: false, omitted: 0 },
+            attributes: None,
         };
         // More containers than may be open, each twice.
         let ids: Vec<_> = (0..MAX_OPEN + 5).map(|number| format!("c{number}")).collect();

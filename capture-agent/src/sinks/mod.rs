@@ -1,6 +1,7 @@
 //! Where records go: one bounded queue, one thread, one destination.
 
 pub mod console;
+pub mod delivery;
 pub mod encode;
 pub mod file;
 pub mod json;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use capture_common::Stream;
 use tokio_util::sync::CancellationToken;
 
+use self::delivery::{Sink, SinkError};
 use crate::pipeline::record::{Account, Content, Origin, Record};
 
 /// Bytes of records that may wait for a sink.
@@ -34,19 +36,6 @@ pub const QUEUE_FULL: &str = "queue_full";
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// How long the sink may take for what is left when the agent ends.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// A destination. Called by one thread, its own; may block.
-pub trait Sink: Send {
-    /// Name in log messages.
-    fn name(&self) -> &'static str;
-
-    /// Takes records, in order.
-    ///
-    /// # Errors
-    ///
-    /// Where they cannot be written. The records count as dropped; the sink is called again with the next ones.
-    fn write(&mut self, records: &[Record]) -> io::Result<()>;
-}
 
 /// The way to a sink.
 pub struct Queue {
@@ -79,6 +68,7 @@ struct Gap {
     origin: Arc<Origin>,
     timestamp: i64,
     completed: u64,
+    position: u64,
     bytes: u64,
 }
 
@@ -184,6 +174,7 @@ impl State {
                 origin: Arc::clone(&record.origin),
                 timestamp: record.timestamp,
                 completed: record.completed,
+                position: record.position,
                 bytes: 0,
             });
             gap.bytes += record.stream_bytes();
@@ -205,6 +196,8 @@ impl State {
             stream,
             timestamp: gap.timestamp,
             completed: gap.completed,
+            position: gap.position,
+            attributes: None,
             content: Content::Gap { bytes: gap.bytes, reason: Some(QUEUE_FULL) },
         });
         marks.chain(records).collect()
@@ -234,10 +227,18 @@ fn run(shared: &Shared, mut sink: Box<dyn Sink>, broken: &CancellationToken) {
         drop(state);
 
         match sink.write(&records) {
-            Ok(()) => count_delivered(&records),
+            Ok(receipt) => {
+                let mut refused = vec![false; records.len()];
+                for refusal in &receipt.refused {
+                    refused[refusal.index] = true;
+                }
+                let of = |is_refused: bool| records.iter().zip(&refused).filter(move |(_, is)| **is == is_refused);
+                count_delivered(of(false).map(|(record, _)| record));
+                count_dropped(of(true).map(|(record, _)| record));
+            }
             Err(error) => {
                 count_dropped(&records);
-                if error.kind() == io::ErrorKind::BrokenPipe {
+                if matches!(error, SinkError::Closed { .. }) {
                     broken.cancel();
                 } else if last_error.is_none_or(|last| last.elapsed() > WARNING_INTERVAL) {
                     last_error = Some(Instant::now());
@@ -283,7 +284,7 @@ fn runs(records: &[Record]) -> impl Iterator<Item = (&Account, u64)> {
         .filter_map(|run| Some((&*run.first()?.origin.account, run.iter().map(cost).sum())))
 }
 
-fn count_delivered(records: &[Record]) {
+fn count_delivered<'a>(records: impl IntoIterator<Item = &'a Record>) {
     for record in records {
         let account = &record.origin.account.streams[record.stream as usize];
         let lines = record.lines();
@@ -294,7 +295,7 @@ fn count_delivered(records: &[Record]) {
     }
 }
 
-fn count_dropped(records: &[Record]) {
+fn count_dropped<'a>(records: impl IntoIterator<Item = &'a Record>) {
     for record in records {
         record.origin.account.streams[record.stream as usize].dropped.fetch_add(record.stream_bytes(), Relaxed);
     }

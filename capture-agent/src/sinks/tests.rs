@@ -2,6 +2,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use bytes::Bytes;
 
+use super::delivery::Receipt;
 use super::*;
 
 /// Takes a batch only when it is told to.
@@ -15,9 +16,13 @@ impl Sink for Slow {
         "slow"
     }
 
-    fn write(&mut self, records: &[Record]) -> io::Result<()> {
+    fn write(&mut self, records: &[Record]) -> Result<Receipt, SinkError> {
         let _ = self.go.recv();
         let _ = self.took.send(records.to_vec());
+        Ok(Receipt::default())
+    }
+
+    fn check(&mut self) -> Result<(), SinkError> {
         Ok(())
     }
 }
@@ -29,8 +34,15 @@ fn origin(id: &str) -> Arc<Origin> {
 fn lines(origin: &Arc<Origin>, count: usize, length: usize) -> Vec<Record> {
     let message = Bytes::from(vec![b'x'; length]);
     let line = || Content::Line { message: message.clone(), newline: true, partial: false, omitted: 0 };
-    let record =
-        || Record { origin: Arc::clone(origin), stream: Stream::Stdout, timestamp: 0, completed: 0, content: line() };
+    let record = || Record {
+        origin: Arc::clone(origin),
+        stream: Stream::Stdout,
+        timestamp: 0,
+        completed: 0,
+        position: 0,
+        content: line(),
+        attributes: None,
+    };
     std::iter::repeat_with(record).take(count).collect()
 }
 

@@ -1,0 +1,71 @@
+//! What a sink is, and what it answers when it is given records.
+
+use std::time::Duration;
+
+use crate::pipeline::record::Record;
+
+/// A destination. Called by one thread, its own; may block for as long as its own deadlines allow.
+pub trait Sink: Send {
+    /// Name, as configured; in log messages and in the `sink` label of the metrics.
+    fn name(&self) -> &str;
+
+    /// Takes records, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`SinkError`] where it does not have all of them: its kind says what is to become of them.
+    fn write(&mut self, records: &[Record]) -> Result<Receipt, SinkError>;
+
+    /// Whether the destination can be reached, without giving it a record.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, in one sentence.
+    fn check(&mut self) -> Result<(), SinkError>;
+
+    /// Opens files anew, after somebody has moved them away.
+    fn reopen(&mut self) {}
+}
+
+/// What became of records that a sink is done with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// Those that the destination will never take; it has all others.
+    pub refused: Vec<Refused>,
+}
+
+/// A record that the destination will never take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Its place among the records of the call.
+    pub index: usize,
+    /// Value of the `reason` label of the metrics.
+    pub reason: &'static str,
+}
+
+/// Why a sink does not have what it was given.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// The same records are to be given again; the destination may have some of them.
+    #[error("{cause}")]
+    Retry {
+        /// One sentence that names the destination.
+        cause: String,
+        /// Not before this has passed; where the destination said so.
+        after: Option<Duration>,
+    },
+    /// The destination will take none of these records, now or later.
+    #[error("{cause}")]
+    Refused {
+        /// One sentence that names the destination.
+        cause: String,
+        /// Value of the `reason` label of the metrics.
+        reason: &'static str,
+    },
+    /// The destination is gone for good: whoever read a pipe has closed it.
+    #[error("{cause}")]
+    Closed {
+        /// One sentence that names the destination.
+        cause: String,
+    },
+}
