@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod cli;
+pub mod config;
 pub mod containers;
 pub mod histogram;
 pub mod kernel;

@@ -1,6 +1,6 @@
 //! The agent as a whole: started in order, stopped in the reverse one.
 
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -11,13 +11,13 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::settings::{AdminArgs, CaptureArgs};
 use crate::admin::{AdminConfig, AdminHandle, Readiness};
+use crate::config::{AdminSection, CaptureSection, SinkContext, Sinks};
 use crate::containers::cgroups::Hierarchy;
 use crate::containers::directory::Directory;
 use crate::containers::discovery::{Discovery, Found};
 use crate::containers::docker::{DockerClient, DockerConfig};
-use crate::kernel::{self, AttachMode, BpfStats, CaptureSide, Kernel, KernelConfig, SlotTable};
+use crate::kernel::{self, BpfStats, Kernel, KernelConfig, SlotTable};
 use crate::memory;
 use crate::metrics::{Metrics, Sources};
 use crate::session::ledger::Ledger;
@@ -25,10 +25,7 @@ use crate::session::positions::Positions;
 use crate::session::state::{StateDir, StateWriter};
 use crate::session::{ReaderConfig, StopReader};
 use crate::sinks::Queue;
-use crate::sinks::console::Console;
 use crate::sinks::delivery::Sink;
-use crate::sinks::encode::Encoder;
-use crate::sinks::file::Files;
 
 /// How often containers are looked for that the kernel side did not see being made.
 const RESCAN_INTERVAL: Duration = Duration::from_secs(30);
@@ -45,10 +42,12 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// What an agent is to be like.
 #[derive(Clone, Debug)]
 pub struct AgentSettings {
-    /// How capture is done and where its records go.
-    pub capture: CaptureArgs,
+    /// How capture is done.
+    pub capture: CaptureSection,
+    /// Where records go.
+    pub sinks: Sinks,
     /// What is kept and shown of its own operation; `None` for nothing.
-    pub admin: Option<AdminArgs>,
+    pub admin: Option<AdminSection>,
     /// Where the engine is.
     pub docker: DockerConfig,
     /// The one container whose output is wanted; `None` for all.
@@ -82,9 +81,11 @@ impl AgentSettings {
     ///
     /// What is wrong with the host or the settings, in one sentence.
     pub fn build(self) -> anyhow::Result<Agent> {
-        let CaptureArgs { attach, side, .. } = self.capture;
-        if (attach, side) == (AttachMode::Syscalls, CaptureSide::Relay) {
-            bail!("--side relay needs to see reads, which --attach syscalls does not; use --attach raw or auto");
+        let CaptureSection { attach, side, .. } = self.capture;
+        let mut problems = Vec::new();
+        self.capture.problems(&mut problems);
+        if let Some(problem) = problems.first() {
+            bail!("{}", problem.message);
         }
         // What a user gets wrong most often comes first, and before anything is changed on the host.
         kernel::check(attach)?;
@@ -117,13 +118,13 @@ impl AgentSettings {
         bpf_stats.read_from(Arc::clone(&kernel));
         let output_closed = CancellationToken::new();
         let admission = Arc::<Notify>::default();
-        let queue = Queue::start(sink(&self.capture), output_closed.clone()).context("no thread for the sink")?;
+        let queue = Queue::start(sink(self.sinks)?, output_closed.clone()).context("no thread for the sink")?;
         let (reader, stop_reader) = ReaderConfig {
             kernel: Arc::clone(&kernel),
             directory: Arc::clone(&directory),
             ledger: Arc::clone(&ledger),
             queue,
-            max_line: self.capture.max_line.0 as usize,
+            max_line: self.capture.max_line_bytes.0 as usize,
             only: self.only.clone(),
             rotation_interval: self.capture.rotation_interval.0,
             admission: Arc::clone(&admission),
@@ -265,7 +266,7 @@ impl Agent {
 }
 
 /// Opens the state directory and says what an earlier agent left there.
-fn restore(args: &AdminArgs, ledger: &Arc<Ledger>) -> anyhow::Result<Positions> {
+fn restore(args: &AdminSection, ledger: &Arc<Ledger>) -> anyhow::Result<Positions> {
     let (directory, saved) = StateDir::open(&args.state_dir, ledger)?;
     if let Some(last) = saved.iter().map(|saved| saved.sealed_at).max() {
         let away = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_nanos(last)).unwrap_or_default();
@@ -287,14 +288,10 @@ fn book(refused: &[String], waiting: usize, ledger: &Ledger) {
     ledger.set_waiting(waiting as u64);
 }
 
-fn sink(args: &CaptureArgs) -> Box<dyn Sink> {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    if let Some(template) = &args.file_path {
-        return Box::new(Files::new(
-            template.clone(),
-            Encoder::new(args.file_encoding, host, false).gap_marker(args.gap_marker.clone()),
-        ));
+fn sink(sinks: Sinks) -> anyhow::Result<Box<dyn Sink>> {
+    let mut sinks = sinks.or_default().0.into_iter();
+    match (sinks.next(), sinks.next()) {
+        (Some((name, sink)), None) => Ok(sink.build(SinkContext::new(name))?),
+        _ => bail!("records go to one sink, and several are configured; leave one of them"),
     }
-    let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    Box::new(Console::new(Encoder::new(args.format, host, color).gap_marker(args.gap_marker.clone())))
 }

@@ -4,82 +4,88 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
 use clap::Args;
 
-use super::period::Period;
-use crate::containers::docker::{DockerConfig, TlsFiles};
+use super::settings::set;
+use crate::config::units::Period;
+use crate::config::{DockerSection, Problem};
+use crate::containers::docker::TlsFiles;
 
 /// The engine that is asked for names and labels.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Docker engine")]
 pub struct DockerArgs {
-    /// Where the Docker engine listens: `unix:///path` or `tcp://host:port`. It is asked for names and labels only.
-    #[arg(
-        long = "docker-host",
-        value_name = "ENDPOINT",
-        default_value = "unix:///var/run/docker.sock",
-        env = "DOCKER_HOST"
-    )]
-    host: String,
-
-    /// Longest time that a call to the engine may take, from 100ms to 5m.
-    #[arg(long = "docker-deadline", value_name = "TIME", default_value = "5s", env = "CAPTURE_AGENT_DOCKER_DEADLINE",
-          value_parser = Period::between(Duration::from_millis(100), Duration::from_mins(5)))]
-    deadline: Period,
-
-    /// How often the engine's events are subscribed to anew and all containers are listed, from 1s to 1h.
-    #[arg(long = "docker-resubscribe", value_name = "TIME", default_value = "30s",
-          env = "CAPTURE_AGENT_DOCKER_RESUBSCRIBE",
-          value_parser = Period::between(Duration::from_secs(1), Duration::from_hours(1)))]
-    resubscribe: Period,
-
-    /// Certificates (PEM) of those who may sign the engine's; with it, tcp:// means TLS.
+    /// Where the Docker engine listens: `unix:///path` or `tcp://host:port`. It is asked for names and labels only
+    /// [default: `unix:///var/run/docker.sock`]
     ///
-    /// Without it, `DOCKER_TLS_VERIFY` and `DOCKER_CERT_PATH` count as for the docker command.
+    /// Without it, `DOCKER_HOST` counts as for the docker command.
+    #[arg(long = "docker-host", value_name = "ENDPOINT", env = "CAPTURE_AGENT_DOCKER_HOST")]
+    host: Option<String>,
+
+    /// Longest time that a call to the engine may take, from 100ms to 5m [default: 5s]
+    #[arg(long = "docker-deadline", value_name = "TIME", env = "CAPTURE_AGENT_DOCKER_DEADLINE",
+          value_parser = Period::between(Duration::from_millis(100), Duration::from_mins(5)))]
+    deadline: Option<Period>,
+
+    /// How often the engine's events are subscribed to anew and all containers are listed, from 1s to 1h [default: 30s]
+    #[arg(long = "docker-resubscribe", value_name = "TIME", env = "CAPTURE_AGENT_DOCKER_RESUBSCRIBE",
+          value_parser = Period::between(Duration::from_secs(1), Duration::from_hours(1)))]
+    resubscribe: Option<Period>,
+
+    /// Certificates (PEM) of those who may sign the engine's; with it, tcp:// means TLS
+    ///
+    /// Without any of these three, `DOCKER_TLS_VERIFY` and `DOCKER_CERT_PATH` count as for the docker command.
     #[arg(long = "docker-tls-ca", value_name = "FILE", env = "CAPTURE_AGENT_DOCKER_TLS_CA")]
     tls_ca: Option<PathBuf>,
 
-    /// The agent's own certificate with its chain (PEM), where the engine asks for one.
+    /// The agent's own certificate with its chain (PEM), where the engine asks for one
     #[arg(long = "docker-tls-cert", value_name = "FILE", env = "CAPTURE_AGENT_DOCKER_TLS_CERT")]
     tls_cert: Option<PathBuf>,
 
-    /// Key of that certificate (PEM).
+    /// Key of that certificate (PEM)
     #[arg(long = "docker-tls-key", value_name = "FILE", env = "CAPTURE_AGENT_DOCKER_TLS_KEY")]
     tls_key: Option<PathBuf>,
 }
 
 impl DockerArgs {
-    /// What the arguments and the environment come to. The files are not read yet.
+    /// Lays the arguments over what the file says; `variable` is the environment.
     ///
     /// # Errors
     ///
-    /// TLS files that make no sense together.
-    pub fn config(self) -> anyhow::Result<DockerConfig> {
-        let defaults = DockerConfig::default();
-        let client = match (self.tls_cert, self.tls_key) {
-            (None, None) => None,
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            _ => bail!("a client certificate and its key go together; give --docker-tls-cert and --docker-tls-key"),
-        };
-        let is_unix = self.host.is_empty() || self.host.starts_with('/') || self.host.starts_with("unix:");
-        let tls = match (self.tls_ca, client) {
-            (Some(ca), client) => Some(TlsFiles { ca, client }),
-            (None, Some(_)) => {
-                bail!("TLS needs the CA that signed the engine's certificate; give --docker-tls-ca as well")
-            }
-            // As for the docker command, the environment says nothing of Unix sockets.
-            (None, None) if is_unix => None,
-            (None, None) => from_environment(|name| std::env::var_os(name))?,
-        };
+    /// The environment asks for TLS and does not say where the certificates are.
+    pub fn lay_over(
+        &self,
+        section: &mut DockerSection,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<(), Problem> {
         // An empty DOCKER_HOST is none.
-        let endpoint = if self.host.is_empty() { defaults.endpoint } else { self.host };
-        Ok(DockerConfig { endpoint, tls, deadline: self.deadline.0, resubscribe: self.resubscribe.0 })
+        let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let environment = || variable("DOCKER_HOST").map(|host| host.to_string_lossy().into_owned());
+        set(&mut section.host, self.host.clone().filter(|host| !host.is_empty()).or_else(environment).as_ref());
+        set(&mut section.deadline, self.deadline.as_ref());
+        set(&mut section.resubscribe, self.resubscribe.as_ref());
+
+        let is_unix = section.host.starts_with('/') || section.host.starts_with("unix:");
+        let given = [&self.tls_ca, &self.tls_cert, &self.tls_key];
+        let fields = [&mut section.tls_ca, &mut section.tls_cert, &mut section.tls_key];
+        // As for the docker command, the environment says nothing of Unix sockets.
+        if given.iter().all(|given| given.is_none()) && !is_unix {
+            if let Some(TlsFiles { ca, client }) = from_environment(variable)? {
+                let (certificate, key) = client.unzip();
+                let [to_ca, to_certificate, to_key] = fields;
+                (*to_ca, *to_certificate, *to_key) = (Some(ca), certificate, key);
+            }
+        } else {
+            for (field, given) in fields.into_iter().zip(given).filter(|(_, given)| given.is_some()) {
+                field.clone_from(given);
+            }
+        }
+        Ok(())
     }
 }
 
 /// The files that the docker command would take: `ca.pem`, `cert.pem` and `key.pem` of one directory.
-fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> anyhow::Result<Option<TlsFiles>> {
+fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<TlsFiles>, Problem> {
     let variable = |name| variable(name).filter(|value| !value.is_empty());
     if variable("DOCKER_TLS_VERIFY").is_none() {
         return Ok(None);
@@ -88,8 +94,9 @@ fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> anyhow::Resu
         (Some(directory), _) => PathBuf::from(directory),
         (None, Some(home)) => Path::new(&home).join(".docker"),
         (None, None) => {
-            return Err(anyhow::anyhow!("neither DOCKER_CERT_PATH nor HOME is set"))
-                .context("DOCKER_TLS_VERIFY is set, but there is no directory with certificates");
+            let message = "DOCKER_TLS_VERIFY is set, but there is no directory with certificates: neither \
+                           DOCKER_CERT_PATH nor HOME is set";
+            return Err(Problem::of("", message));
         }
     };
     let (certificate, key) = (directory.join("cert.pem"), directory.join("key.pem"));
@@ -104,16 +111,32 @@ mod tests {
 
     use super::*;
 
+    use crate::containers::docker::DockerConfig;
+
     #[derive(Debug, Parser)]
     struct Line {
         #[command(flatten)]
         docker: DockerArgs,
     }
 
-    fn config(words: &[&str]) -> Result<DockerConfig, String> {
-        let words = ["agent", "--docker-host", "tcp://build"].iter().chain(words);
+    fn laid_over(
+        words: &[&str],
+        section: DockerSection,
+        environment: &[(&str, &str)],
+    ) -> Result<DockerSection, String> {
+        let words = ["agent"].iter().chain(words);
         let line = Line::try_parse_from(words).map_err(|error| error.to_string())?;
-        line.docker.config().map_err(|error| error.to_string())
+        let mut section = section;
+        let variable = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into());
+        line.docker.lay_over(&mut section, variable).map_err(|problem| problem.to_string())?;
+        let mut problems = Vec::new();
+        section.problems(&mut problems);
+        problems.first().map_or(Ok(section), |problem| Err(problem.to_string()))
+    }
+
+    fn config(words: &[&str]) -> Result<DockerConfig, String> {
+        let words = [&["--docker-host", "tcp://build"], words].concat();
+        laid_over(&words, DockerSection::default(), &[]).map(|section| section.client())
     }
 
     #[test]
@@ -129,6 +152,40 @@ mod tests {
         assert!(config(&["--docker-tls-ca", "a", "--docker-tls-key", "b"]).unwrap_err().contains("--docker-tls-cert"));
         let pair = ["--docker-tls-cert", "a", "--docker-tls-key", "b"];
         assert!(config(&pair).unwrap_err().contains("--docker-tls-ca"));
+    }
+
+    #[test]
+    fn the_agents_own_words_win_over_those_for_the_docker_command_and_both_over_the_file() {
+        let file = || DockerSection { host: "tcp://file".to_owned(), ..DockerSection::default() };
+        let host = |words: &[&str], environment: &[(&str, &str)]| laid_over(words, file(), environment).unwrap().host;
+        assert_eq!(host(&[], &[]), "tcp://file");
+        assert_eq!(host(&[], &[("DOCKER_HOST", "")]), "tcp://file");
+        assert_eq!(host(&[], &[("DOCKER_HOST", "tcp://command")]), "tcp://command");
+        assert_eq!(host(&["--docker-host", "tcp://own"], &[("DOCKER_HOST", "tcp://command")]), "tcp://own");
+        assert_eq!(host(&["--docker-host", ""], &[]), "tcp://file");
+    }
+
+    #[test]
+    fn files_for_tls_are_those_of_the_flags_else_of_the_environment_else_of_the_file() {
+        let section = || DockerSection {
+            host: "tcp://build".to_owned(),
+            tls_ca: Some("/file/ca".into()),
+            ..DockerSection::default()
+        };
+        let environment = [("DOCKER_TLS_VERIFY", "1"), ("DOCKER_CERT_PATH", "/environment")];
+        let ca = |words: &[&str], section, environment: &[(&str, &str)]| {
+            laid_over(words, section, environment).unwrap().tls_ca.unwrap()
+        };
+        assert_eq!(ca(&[], section(), &[]), Path::new("/file/ca"));
+        assert_eq!(ca(&[], section(), &environment), Path::new("/environment/ca.pem"));
+        assert_eq!(ca(&["--docker-tls-ca", "/flag/ca"], section(), &environment), Path::new("/flag/ca"));
+        let unix = DockerSection { tls_ca: None, ..DockerSection::default() };
+        assert_eq!(laid_over(&[], unix, &environment).unwrap().tls_ca, None);
+        assert_eq!(
+            laid_over(&[], section(), &[("DOCKER_TLS_VERIFY", "1")]).unwrap_err(),
+            "DOCKER_TLS_VERIFY is set, but there is no directory with certificates: neither DOCKER_CERT_PATH nor HOME \
+             is set"
+        );
     }
 
     #[test]

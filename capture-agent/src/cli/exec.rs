@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::agent::AgentSettings;
 use super::run::shutdown_on_signals;
-use super::settings::CaptureArgs;
+use super::settings::{CaptureArgs, SinkArgs};
+use crate::config::Config;
 use crate::containers::cgroups::{CommandCgroup, Hierarchy};
 use crate::containers::directory::{Directory, Metadata};
 use crate::containers::docker::DockerConfig;
@@ -28,8 +29,11 @@ pub struct ExecArgs {
     #[command(flatten)]
     capture: CaptureArgs,
 
+    #[command(flatten)]
+    sink: SinkArgs,
+
     /// Name that stands in the records; the command's own, if not given.
-    #[arg(long)]
+    #[arg(long, env = "CAPTURE_AGENT_NAME")]
     name: Option<String>,
 
     /// The command and its arguments.
@@ -63,8 +67,12 @@ pub fn exec(args: ExecArgs) -> anyhow::Result<u8> {
     let (agent, status) = runtime.block_on(async {
         let shutdown = shutdown_on_signals()?;
         let id = CommandCgroup::random_id().context("no random numbers")?;
+        let mut config = Config::default();
+        args.capture.lay_over(&mut config.capture);
+        args.sink.lay_over(&mut config.sinks);
         let agent = AgentSettings {
-            capture: args.capture,
+            capture: config.capture,
+            sinks: config.sinks,
             admin: None,
             docker: DockerConfig::default(),
             only: Some(id.clone()),

@@ -3,14 +3,14 @@
 mod agent;
 mod docker;
 mod exec;
-mod period;
 mod run;
 mod settings;
 
 use clap::{Parser, Subcommand};
 
 pub use agent::{Agent, AgentSettings};
-pub use period::{Period, PeriodError};
+
+pub use crate::config::units::{Period, PeriodError};
 
 /// Takes container output where it crosses into the kernel.
 #[derive(Debug, Parser)]

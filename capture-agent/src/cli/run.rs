@@ -8,9 +8,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::agent::{Agent, AgentSettings};
-use super::docker::DockerArgs;
 use super::exec;
-use super::settings::{AdminArgs, CaptureArgs};
+use super::settings::SettingsArgs;
+use crate::config::Config;
 use crate::containers::cgroups::CommandCgroup;
 
 /// What the demonstration runs.
@@ -21,13 +21,7 @@ const DEMO: &str = "echo 'this line was written to stdout, and captured in the k
 #[derive(Debug, Args)]
 pub struct RunArgs {
     #[command(flatten)]
-    capture: CaptureArgs,
-
-    #[command(flatten)]
-    admin: AdminArgs,
-
-    #[command(flatten)]
-    docker: DockerArgs,
+    settings: SettingsArgs,
 
     /// Capture a short command first, so that there is something to see without a container.
     #[arg(long, env = "CAPTURE_AGENT_DEMO")]
@@ -36,6 +30,12 @@ pub struct RunArgs {
 
 /// Captures until SIGINT or SIGTERM.
 pub fn run(args: RunArgs) -> anyhow::Result<u8> {
+    let settings = args.settings;
+    let loaded = settings.file().load(&{
+        let settings = settings.clone();
+        move |config: &mut Config| settings.lay_over(config)
+    })?;
+    let Config { capture, docker, admin, sinks } = loaded.config;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(1)
@@ -47,8 +47,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<u8> {
     let agent = runtime.block_on(async {
         let shutdown = shutdown_on_signals()?;
         let mut agent =
-            AgentSettings { capture: args.capture, admin: Some(args.admin), docker: args.docker.config()?, only: None }
-                .build()?;
+            AgentSettings { capture, sinks, admin: Some(admin), docker: docker.client(), only: None }.build()?;
         let demo = args.demo.then(|| demonstrate(&agent, &shutdown));
         agent.run(shutdown).await;
         if let Some(demo) = demo {

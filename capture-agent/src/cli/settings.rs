@@ -1,163 +1,199 @@
-//! Arguments that `run` and `exec` share.
+//! Arguments that commands share. What one gives wins over the file; what it does not give is for the file to say.
+//!
+//! A default stands in the help only: the one that holds is [`Config`]'s, and a test compares them.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 
-use super::Period;
+use super::docker::DockerArgs;
+use crate::config::units::{Period, RingSize, Size};
+use crate::config::{
+    AdminSection, CaptureSection, Config, ConfigFile, LONGEST_LINE, Problem, SESSIONS_MAX, SinkConfig, Sinks,
+};
 use crate::kernel::{AttachMode, CaptureSide};
-use crate::sinks::encode::{DEFAULT_GAP_MARKER, Encoding};
-use crate::sinks::file::PathTemplate;
+use crate::sinks::console::ConsoleConfig;
+use crate::sinks::encode::Encoding;
+use crate::sinks::file::{FileConfig, PathTemplate};
 
-/// How capture is done and where its records go.
+/// A configuration: its file, and what wins over it.
 #[derive(Clone, Debug, Args)]
+pub struct SettingsArgs {
+    #[command(flatten)]
+    file: FileArgs,
+
+    #[command(flatten)]
+    capture: CaptureArgs,
+
+    #[command(flatten)]
+    sink: SinkArgs,
+
+    #[command(flatten)]
+    admin: AdminArgs,
+
+    #[command(flatten)]
+    docker: DockerArgs,
+}
+
+impl SettingsArgs {
+    /// The file that is to be read.
+    pub fn file(&self) -> ConfigFile {
+        ConfigFile::new(self.file.config.clone(), self.file.allow_env_interpolation)
+    }
+
+    /// Lays the arguments over what the file says.
+    pub fn lay_over(&self, config: &mut Config) -> Vec<Problem> {
+        self.capture.lay_over(&mut config.capture);
+        self.sink.lay_over(&mut config.sinks);
+        self.admin.lay_over(&mut config.admin);
+        self.docker.lay_over(&mut config.docker, |name| std::env::var_os(name)).err().into_iter().collect()
+    }
+}
+
+/// Where the configuration is.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Configuration")]
+struct FileArgs {
+    /// Read this file instead of /etc/capture-agent/config.yaml, which need not be there.
+    #[arg(long, value_name = "FILE", env = "CAPTURE_AGENT_CONFIG")]
+    config: Option<PathBuf>,
+
+    /// Put variables of the environment into the file's values where they say `${VARIABLE}` or `${VARIABLE:-default}`.
+    #[arg(long, env = "CAPTURE_AGENT_ALLOW_ENV_INTERPOLATION")]
+    allow_env_interpolation: bool,
+}
+
+/// How capture is done.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Capture")]
 pub struct CaptureArgs {
-    /// Which hooks see the writes: auto takes the one that misses nothing.
-    #[arg(long, value_enum, default_value_t, env = "CAPTURE_AGENT_ATTACH")]
-    pub attach: AttachMode,
+    /// Which hooks see the writes: auto takes the one that misses nothing [default: auto]
+    #[arg(long, value_enum, env = "CAPTURE_AGENT_ATTACH")]
+    attach: Option<AttachMode>,
 
-    /// On which side of the pipe output is captured; relay needs the raw hooks.
-    #[arg(long, value_enum, default_value_t, env = "CAPTURE_AGENT_SIDE")]
-    pub side: CaptureSide,
+    /// On which side of the pipe output is captured; relay needs the raw hooks [default: write]
+    #[arg(long, value_enum, env = "CAPTURE_AGENT_SIDE")]
+    side: Option<CaptureSide>,
 
-    /// Size of the ring buffer: a power of two from 256KiB to 1GiB.
-    #[arg(long, value_name = "SIZE", default_value = "32MiB", env = "CAPTURE_AGENT_RING_SIZE")]
-    pub ring_size: RingSize,
+    /// Size of the ring buffer: a power of two from 256KiB to 1GiB [default: 32MiB]
+    #[arg(long, value_name = "SIZE", env = "CAPTURE_AGENT_RING_SIZE")]
+    ring_size: Option<RingSize>,
 
-    /// Containers that are captured at once; more are refused, counted, and taken in when a place is free.
-    #[arg(long, value_name = "COUNT", default_value_t = 4096, env = "CAPTURE_AGENT_SESSIONS_MAX",
-          value_parser = clap::value_parser!(u32).range(1..=65536))]
-    pub sessions_max: u32,
+    /// Containers that are captured at once; more are refused, counted, and taken in when a place is free [default:
+    /// 4096]
+    #[arg(long, value_name = "COUNT", env = "CAPTURE_AGENT_SESSIONS_MAX",
+          value_parser = clap::value_parser!(u32).range(i64::from(*SESSIONS_MAX.start())..=i64::from(*SESSIONS_MAX.end())))]
+    sessions_max: Option<u32>,
 
-    /// How often a container's session is sealed, reconciled and saved, and the next one begun: 1s to 1h.
-    #[arg(long, value_name = "PERIOD", default_value = "30s", env = "CAPTURE_AGENT_ROTATION_INTERVAL",
+    /// How often a container's session is sealed, reconciled and saved, and the next one begun: 1s to 1h [default: 30s]
+    #[arg(long, value_name = "PERIOD", env = "CAPTURE_AGENT_ROTATION_INTERVAL",
           value_parser = Period::between(Duration::from_secs(1), Duration::from_hours(1)))]
-    pub rotation_interval: Period,
+    rotation_interval: Option<Period>,
 
-    /// Longest line; longer ones are given out in pieces.
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", env = "CAPTURE_AGENT_MAX_LINE")]
-    pub max_line: Size,
+    /// Longest line; longer ones are given out in pieces [default: 1MiB]
+    #[arg(long, value_name = "SIZE", env = "CAPTURE_AGENT_MAX_LINE", value_parser = Size::between(1, LONGEST_LINE))]
+    max_line: Option<Size>,
+}
 
-    /// How records are written to standard output.
-    #[arg(long, value_enum, default_value_t, env = "CAPTURE_AGENT_FORMAT")]
-    pub format: Encoding,
+impl CaptureArgs {
+    /// Lays the arguments over what the file says.
+    pub fn lay_over(&self, section: &mut CaptureSection) {
+        set(&mut section.attach, self.attach.as_ref());
+        set(&mut section.side, self.side.as_ref());
+        set(&mut section.ring_size, self.ring_size.as_ref());
+        set(&mut section.sessions_max, self.sessions_max.as_ref());
+        set(&mut section.rotation_interval, self.rotation_interval.as_ref());
+        set(&mut section.max_line_bytes, self.max_line.as_ref());
+    }
+}
 
-    /// Write to files instead of standard output; `{container_name}`, `{container_id}` and `{stream}` are replaced.
+/// One sink, instead of the file's.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Output: any of these stands for one sink, instead of all that the file has")]
+pub struct SinkArgs {
+    /// How records are written to standard output [default: json]
+    #[arg(long, value_enum, env = "CAPTURE_AGENT_FORMAT")]
+    format: Option<Encoding>,
+
+    /// Write to files instead of standard output; `{container_name}`, `{container_id}` and `{stream}` are replaced
     #[arg(long, value_name = "TEMPLATE", env = "CAPTURE_AGENT_FILE_PATH")]
-    pub file_path: Option<PathTemplate>,
+    file_path: Option<PathTemplate>,
 
-    /// What stands in place of missing bytes in the raw encoding; `{bytes}` and `{reason}` are replaced.
-    #[arg(long, value_name = "TEXT", default_value = DEFAULT_GAP_MARKER, env = "CAPTURE_AGENT_GAP_MARKER", hide_default_value = true)]
-    pub gap_marker: String,
+    /// What stands in place of missing bytes in the raw encoding; `{bytes}` and `{reason}` are replaced
+    #[arg(long, value_name = "TEXT", env = "CAPTURE_AGENT_GAP_MARKER")]
+    gap_marker: Option<String>,
 
-    /// How records are written to files.
-    #[arg(long, value_enum, default_value_t, env = "CAPTURE_AGENT_FILE_ENCODING", requires = "file_path")]
-    pub file_encoding: Encoding,
+    /// How records are written to files [default: json]
+    #[arg(long, value_enum, env = "CAPTURE_AGENT_FILE_ENCODING", requires = "file_path")]
+    file_encoding: Option<Encoding>,
+}
+
+impl SinkArgs {
+    /// Lays the arguments over what the file says.
+    pub fn lay_over(&self, sinks: &mut Sinks) {
+        let sink = if let Some(path) = &self.file_path {
+            let mut files = FileConfig::at(path.clone());
+            set(&mut files.encoding, self.file_encoding.as_ref());
+            set(&mut files.gap_marker, self.gap_marker.as_ref());
+            SinkConfig::File(files)
+        } else if self.format.is_some() || self.gap_marker.is_some() {
+            let mut console = ConsoleConfig::default();
+            set(&mut console.encoding, self.format.as_ref());
+            set(&mut console.gap_marker, self.gap_marker.as_ref());
+            SinkConfig::Console(console)
+        } else {
+            return;
+        };
+        if !sinks.0.is_empty() {
+            let names: Vec<_> = sinks.0.keys().map(ToString::to_string).collect();
+            tracing::warn!(
+                sinks = names.join(", "),
+                "the file's sinks are not used: flags or the environment give another one"
+            );
+        }
+        *sinks = Sinks::one(sink);
+    }
 }
 
 /// What the agent keeps and shows of its own operation.
-#[derive(Clone, Debug, Args)]
-pub struct AdminArgs {
-    /// Address of the metrics endpoint.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8001", env = "CAPTURE_AGENT_LISTEN")]
-    pub listen: SocketAddr,
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "The agent's own operation")]
+struct AdminArgs {
+    /// Address of the metrics endpoint [default: 127.0.0.1:8001]
+    #[arg(long, value_name = "ADDRESS", env = "CAPTURE_AGENT_LISTEN")]
+    listen: Option<SocketAddr>,
 
-    /// How long the series of a container that is gone stay: 1s to 24h.
-    #[arg(long, value_name = "PERIOD", default_value = "5m", env = "CAPTURE_AGENT_METRICS_GRACE",
+    /// How long the series of a container that is gone stay: 1s to 24h [default: 5m]
+    #[arg(long, value_name = "PERIOD", env = "CAPTURE_AGENT_METRICS_GRACE",
           value_parser = Period::between(Duration::from_secs(1), Duration::from_hours(24)))]
-    pub metrics_grace: Period,
+    metrics_grace: Option<Period>,
 
-    /// Count runs and time of the eBPF programs while they are scraped; that costs each run two readings of the clock.
-    #[arg(long, env = "CAPTURE_AGENT_BPF_STATS")]
-    pub bpf_stats: bool,
+    /// Count runs and time of the eBPF programs while they are scraped; that costs each run two readings of the clock
+    /// [default: false]
+    #[arg(long, value_name = "BOOL", env = "CAPTURE_AGENT_BPF_STATS", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    bpf_stats: Option<bool>,
 
-    /// Where positions and counters of sessions are kept; belongs to one agent.
-    #[arg(long, value_name = "DIRECTORY", default_value = "/var/lib/capture-agent", env = "CAPTURE_AGENT_STATE_DIR")]
-    pub state_dir: PathBuf,
+    /// Where positions and counters of sessions are kept; belongs to one agent [default: /var/lib/capture-agent]
+    #[arg(long, value_name = "DIRECTORY", env = "CAPTURE_AGENT_STATE_DIR")]
+    state_dir: Option<PathBuf>,
 }
 
-/// A number of bytes: `4096`, `64KiB`, `32MiB`, `1GiB`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size(pub u32);
-
-/// Why a size cannot be used.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum SizeError {
-    /// Not a number with a unit.
-    #[error("not a size; write a number of bytes, or one with KiB, MiB or GiB")]
-    Syntax,
-    /// Zero, or beyond 2 GiB.
-    #[error("out of range; the largest size is 2GiB")]
-    Range,
-    /// Not a size that the kernel takes for a ring buffer.
-    #[error("not a power of two from 256KiB to 1GiB; 32MiB is the default")]
-    Ring,
-}
-
-impl FromStr for Size {
-    type Err = SizeError;
-
-    fn from_str(text: &str) -> Result<Self, SizeError> {
-        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let (number, unit) = text.split_at(digits);
-        let number: u64 = number.parse().map_err(|_| SizeError::Syntax)?;
-        let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
-            "" | "b" => 1,
-            "kib" | "k" => 1 << 10,
-            "mib" | "m" => 1 << 20,
-            "gib" | "g" => 1 << 30,
-            _ => return Err(SizeError::Syntax),
-        };
-        match number.checked_mul(factor) {
-            Some(bytes @ 1..=0x8000_0000) => Ok(Self(bytes as u32)),
-            _ => Err(SizeError::Range),
-        }
+impl AdminArgs {
+    fn lay_over(&self, section: &mut AdminSection) {
+        set(&mut section.listen, self.listen.as_ref());
+        set(&mut section.metrics_grace, self.metrics_grace.as_ref());
+        set(&mut section.bpf_stats, self.bpf_stats.as_ref());
+        set(&mut section.state_dir, self.state_dir.as_ref());
     }
 }
 
-/// A [`Size`] that the kernel takes for a ring buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RingSize(pub u32);
-
-impl FromStr for RingSize {
-    type Err = SizeError;
-
-    fn from_str(text: &str) -> Result<Self, SizeError> {
-        let Size(bytes) = text.parse()?;
-        // At least two of the largest records, each within a container's share of half the ring.
-        if bytes.is_power_of_two() && (256 << 10..=1 << 30).contains(&bytes) {
-            Ok(Self(bytes))
-        } else {
-            Err(SizeError::Ring)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_sizes_with_units() {
-        for (text, bytes) in [("4096", 4096), ("64KiB", 65536), ("32mib", 32 << 20), ("1 GiB", 1 << 30)] {
-            assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
-        }
-        for text in ["", "MiB", "3 MB", "-1", "1.5GiB"] {
-            assert_eq!(text.parse::<Size>(), Err(SizeError::Syntax), "{text}");
-        }
-        for text in ["0", "5GiB", "99999999999999999999GiB"] {
-            assert!(text.parse::<Size>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn takes_only_ring_sizes_that_the_kernel_takes() {
-        assert_eq!("256KiB".parse(), Ok(RingSize(256 << 10)));
-        for text in ["128KiB", "3MiB", "2GiB"] {
-            assert_eq!(text.parse::<RingSize>(), Err(SizeError::Ring), "{text}");
-        }
+/// What is given replaces what there is.
+pub fn set<T: Clone>(field: &mut T, given: Option<&T>) {
+    if let Some(given) = given {
+        field.clone_from(given);
     }
 }

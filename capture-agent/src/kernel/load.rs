@@ -8,6 +8,8 @@ use aya::programs::{BtfTracePoint, Program, ProgramError, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use capture_common::{Config, RELAY_ALWAYS, RELAY_NEVER, RELAY_WHEN_NEEDED};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::shared::{ConfigGlobal, SlotTable};
 use super::{KernelError, offsets, preflight};
@@ -20,7 +22,8 @@ const CGROUPS_PER_CONTAINER: u32 = 4;
 const MIN_CGROUPS: u32 = 4096;
 
 /// Which hooks see the writes. See `docs/decisions/0002-attach-mode.md`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum AttachMode {
     /// The mode that misses nothing: `raw`.
     #[default]
@@ -32,7 +35,8 @@ pub enum AttachMode {
 }
 
 /// On which side of the pipe output is captured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum CaptureSide {
     /// Where containers write; streams that are written past `write` (`sendfile`, `splice`, `io_uring`) are switched.
     #[default]

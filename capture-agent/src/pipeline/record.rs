@@ -5,6 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use capture_common::Stream;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::containers::directory::Metadata;
 
@@ -97,7 +99,8 @@ pub struct Writer {
 }
 
 /// Severities, from least to most severe: the short names of OpenTelemetry's log data model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Finer than debug.
     Trace,

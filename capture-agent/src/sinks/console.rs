@@ -1,14 +1,19 @@
 //! Records on standard output.
 
+mod config;
+
 use std::io::{self, Write};
 
+pub use self::config::ConsoleConfig;
 use super::delivery::{Receipt, Sink, SinkError};
 use super::encode::Encoder;
+use crate::config::SinkName;
 use crate::pipeline::record::Record;
 
 /// Writes to standard output.
 #[derive(Debug)]
 pub struct Console {
+    name: SinkName,
     encoder: Encoder,
     buffer: Vec<u8>,
 }
@@ -16,14 +21,14 @@ pub struct Console {
 impl Console {
     /// A console that writes with `encoder`.
     #[must_use]
-    pub fn new(encoder: Encoder) -> Self {
-        Self { encoder, buffer: Vec::new() }
+    pub fn new(name: SinkName, encoder: Encoder) -> Self {
+        Self { name, encoder, buffer: Vec::new() }
     }
 }
 
 impl Sink for Console {
-    fn name(&self) -> &'static str {
-        "console"
+    fn name(&self) -> &str {
+        self.name.as_str()
     }
 
     fn write(&mut self, records: &[Record]) -> Result<Receipt, SinkError> {

@@ -4,12 +4,15 @@ use std::io::{self, Write};
 
 use capture_common::Stream;
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::json;
 use crate::pipeline::record::{Content, Origin, Record};
 
 /// How a record is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Encoding {
     /// One JSON object a line.
     #[default]

@@ -1,14 +1,22 @@
 //! Records in files, one for each value of a path template.
 
+mod config;
+
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use capture_common::Stream;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use self::config::FileConfig;
 use super::delivery::{Receipt, Sink, SinkError};
 use super::encode::Encoder;
+use crate::config::SinkName;
 use crate::pipeline::record::{Origin, Record};
 
 /// Files that are kept open. Those over it are closed, the longest unused first, and opened again when needed.
@@ -63,6 +71,48 @@ impl std::str::FromStr for PathTemplate {
     }
 }
 
+/// As [`PathTemplate::from_str`] reads it.
+///
+/// [`PathTemplate::from_str`]: std::str::FromStr::from_str
+impl fmt::Display for PathTemplate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| {
+            formatter.write_str(match part {
+                Part::Text(text) => text,
+                Part::ContainerName => "{container_name}",
+                Part::ContainerId => "{container_id}",
+                Part::Stream => "{stream}",
+            })
+        })
+    }
+}
+
+impl Serialize for PathTemplate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PathTemplate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for PathTemplate {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "PathTemplate".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "path template", "examples": ["/var/log/containers/{container_name}/{stream}.log"] })
+    }
+}
+
 impl PathTemplate {
     fn render(&self, origin: &Origin, stream: Stream) -> PathBuf {
         let mut path = String::new();
@@ -82,6 +132,7 @@ impl PathTemplate {
 /// Appends to files.
 #[derive(Debug)]
 pub struct Files {
+    name: SinkName,
     template: PathTemplate,
     encoder: Encoder,
     open: HashMap<PathBuf, Open>,
@@ -98,8 +149,8 @@ struct Open {
 impl Files {
     /// Files named by `template`, written with `encoder`. Nothing is opened before there is something to write.
     #[must_use]
-    pub fn new(template: PathTemplate, encoder: Encoder) -> Self {
-        Self { template, encoder, open: HashMap::new(), clock: 0 }
+    pub fn new(name: SinkName, template: PathTemplate, encoder: Encoder) -> Self {
+        Self { name, template, encoder, open: HashMap::new(), clock: 0 }
     }
 
     /// The file of a path, opened if it is not.
@@ -138,8 +189,8 @@ impl Open {
 }
 
 impl Sink for Files {
-    fn name(&self) -> &'static str {
-        "file"
+    fn name(&self) -> &str {
+        self.name.as_str()
     }
 
     fn write(&mut self, records: &[Record]) -> Result<Receipt, SinkError> {
@@ -196,6 +247,12 @@ mod tests {
     use crate::sinks::encode::Encoding;
 
     #[test]
+    fn a_template_is_printed_as_it_was_written() {
+        let text = "/a/{container_name}-{container_id}/{stream}.log";
+        assert_eq!(text.parse::<PathTemplate>().unwrap().to_string(), text);
+    }
+
+    #[test]
     fn refuses_unknown_fields() {
         assert_eq!("/a/{name}".parse::<PathTemplate>(), Err(TemplateError::UnknownField("name".to_owned())));
         assert_eq!("/a/{stream".parse::<PathTemplate>(), Err(TemplateError::Unclosed));
@@ -207,7 +264,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let template = format!("{}/{{container_name}}/{{container_id}}.{{stream}}", dir.path().display());
         let encoder = Encoder::new(Encoding::Raw, String::new(), false);
-        let mut files = Files::new(template.parse().unwrap(), encoder);
+        let mut files = Files::new("file".parse().unwrap(), template.parse().unwrap(), encoder);
         let record = |id: &str, stream, message: &'static [u8]| Record {
             origin: Arc::new(Origin::new(id.into(), None, Arc::new(Account::default()))),
             stream,

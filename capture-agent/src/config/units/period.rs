@@ -1,16 +1,21 @@
-//! Durations on the command line: `500ms`, `30s`, `5m`, `1h30m`.
+//! Durations: `500ms`, `30s`, `5m`, `1h30m`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A length of time that an argument gives. Longer than zero.
+use super::{Expects, from_text};
+
+/// A length of time that an argument or the file gives. Longer than zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Period(pub Duration);
 
-/// Why an argument is no period.
+/// Why something is no period.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PeriodError {
     /// Not a number with a unit, or negative.
@@ -24,7 +29,25 @@ pub enum PeriodError {
     Zero,
 }
 
+impl Expects for PeriodError {
+    fn expected(&self) -> String {
+        match self {
+            Self::Syntax => EXPECTED.to_owned(),
+            Self::Range(shortest, longest) => format!("a length of time from {shortest} to {longest}"),
+            Self::Zero => "a length of time that is longer than zero".to_owned(),
+        }
+    }
+}
+
+const EXPECTED: &str = "a length of time such as 500ms, 30s, 5m or 1h";
+
 impl Period {
+    /// So many seconds.
+    #[must_use]
+    pub const fn seconds(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+
     /// A value parser for an argument that takes `shortest` to `longest`, both included.
     pub fn between(
         shortest: Duration,
@@ -35,6 +58,18 @@ impl Period {
             Ok(_) | Err(PeriodError::Zero) => Err(PeriodError::Range(Self(shortest), Self(longest))),
             Err(error) => Err(error),
         }
+    }
+
+    /// The same for a field of the file, as its `deserialize_with`; the bounds are in milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// What is no length of time, or not within the bounds.
+    pub fn deserialize_between<'de, D: Deserializer<'de>, const SHORTEST: u64, const LONGEST: u64>(
+        deserializer: D,
+    ) -> Result<Self, D::Error> {
+        let (shortest, longest) = (Duration::from_millis(SHORTEST), Duration::from_millis(LONGEST));
+        from_text(deserializer, EXPECTED, Self::between(shortest, longest))
     }
 }
 
@@ -54,6 +89,32 @@ impl fmt::Display for Period {
         // Nothing that was parsed is longer than the longest signed duration.
         let signed = SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX);
         write!(f, "{signed:#}")
+    }
+}
+
+impl Serialize for Period {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer, EXPECTED, Self::from_str)
+    }
+}
+
+impl JsonSchema for Period {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Period".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "period", "examples": ["500ms", "30s", "1h30m"] })
     }
 }
 
