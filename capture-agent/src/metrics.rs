@@ -5,6 +5,7 @@
 mod docker;
 mod family;
 mod programs;
+mod reloads;
 mod sessions;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use prometheus::{Encoder as _, TextEncoder};
 use tokio::runtime::Handle;
 
 use self::family::Source;
+use crate::config::reload::ReloadStats;
 use crate::containers::docker::SocketHealth;
 use crate::kernel::BpfStats;
 use crate::session::ledger::Ledger;
@@ -35,6 +37,8 @@ pub struct Sources {
     pub ledger: Arc<Ledger>,
     /// The engine's socket.
     pub docker: Arc<SocketHealth>,
+    /// Reloads of the configuration.
+    pub reloads: Arc<ReloadStats>,
     /// The runtime that everything but the admin server runs on.
     pub runtime: Handle,
     /// Statistics of the eBPF programs, if they are wanted.
@@ -45,8 +49,8 @@ impl Metrics {
     /// Metrics that read `sources` whenever they are asked for.
     #[must_use]
     pub fn new(sources: Sources) -> Self {
-        let Sources { ledger, docker, runtime, bpf } = sources;
-        let mut sources: Vec<Arc<dyn Source>> = vec![ledger, docker, Arc::new(runtime)];
+        let Sources { ledger, docker, reloads, runtime, bpf } = sources;
+        let mut sources: Vec<Arc<dyn Source>> = vec![ledger, docker, reloads, Arc::new(runtime)];
         sources.extend(bpf.map(|bpf| -> Arc<dyn Source> { bpf }));
         Self { sources, process: ProcessCollector::for_self() }
     }

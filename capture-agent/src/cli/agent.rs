@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{AdminConfig, AdminHandle, Readiness};
+use crate::config::reload::ReloadStats;
 use crate::config::{AdminSection, CaptureSection, SinkContext, Sinks};
 use crate::containers::cgroups::Hierarchy;
 use crate::containers::directory::Directory;
@@ -50,6 +51,8 @@ pub struct AgentSettings {
     pub admin: Option<AdminSection>,
     /// Where the engine is.
     pub docker: DockerConfig,
+    /// Where reloads of the configuration are counted.
+    pub reloads: Arc<ReloadStats>,
     /// The one container whose output is wanted; `None` for all.
     pub only: Option<String>,
 }
@@ -103,6 +106,7 @@ impl AgentSettings {
             let sources = Sources {
                 ledger: Arc::clone(&ledger),
                 docker: docker.health(),
+                reloads: Arc::clone(&self.reloads),
                 runtime: Handle::current(),
                 bpf: args.bpf_stats.then(|| Arc::clone(&bpf_stats)),
             };

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -13,8 +14,8 @@ use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use super::agent::AgentSettings;
-use super::run::shutdown_on_signals;
 use super::settings::{CaptureArgs, SinkArgs};
+use super::signals;
 use crate::config::Config;
 use crate::containers::cgroups::{CommandCgroup, Hierarchy};
 use crate::containers::directory::{Directory, Metadata};
@@ -65,7 +66,7 @@ pub fn exec(args: ExecArgs) -> anyhow::Result<u8> {
         .build()
         .context("the asynchronous runtime cannot be started")?;
     let (agent, status) = runtime.block_on(async {
-        let shutdown = shutdown_on_signals()?;
+        let shutdown = signals::shutdown()?;
         let id = CommandCgroup::random_id().context("no random numbers")?;
         let mut config = Config::default();
         args.capture.lay_over(&mut config.capture);
@@ -75,6 +76,7 @@ pub fn exec(args: ExecArgs) -> anyhow::Result<u8> {
             sinks: config.sinks,
             admin: None,
             docker: DockerConfig::default(),
+            reloads: Arc::default(),
             only: Some(id.clone()),
         }
         .build()?;

@@ -5,11 +5,16 @@ mod docker;
 mod exec;
 mod run;
 mod settings;
+pub mod signals;
+mod validate;
+
+use std::io::{self, Write as _};
 
 use clap::{Parser, Subcommand};
 
 pub use agent::{Agent, AgentSettings};
 
+use crate::config;
 pub use crate::config::units::{Period, PeriodError};
 
 /// Takes container output where it crosses into the kernel.
@@ -24,6 +29,10 @@ pub struct Cli {
 enum Command {
     /// Capture the output of all containers until a signal comes.
     Run(run::RunArgs),
+    /// Check the configuration that `run` would have with the same arguments, and say what was checked.
+    Validate(validate::ValidateArgs),
+    /// Print a JSON Schema of the configuration file, for editors and other tools.
+    Schema,
     /// Run a command and capture it like a container; ends with its exit status.
     Exec(exec::ExecArgs),
     /// Move into a cgroup and become a command. What `exec` starts.
@@ -40,8 +49,19 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<u8> {
         match self.command {
             Command::Run(args) => run::run(args),
+            Command::Validate(args) => validate::validate(&args),
+            Command::Schema => schema(),
             Command::Exec(args) => exec::exec(args),
             Command::EnterCgroup(args) => exec::enter(&args),
         }
+    }
+}
+
+fn schema() -> anyhow::Result<u8> {
+    let schema = serde_json::to_string_pretty(&config::schema())?;
+    match writeln!(io::stdout(), "{schema}") {
+        // Whoever reads it may have seen enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(0),
     }
 }

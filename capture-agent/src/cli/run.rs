@@ -1,16 +1,18 @@
 //! `capture-agent run`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::agent::{Agent, AgentSettings};
 use super::exec;
 use super::settings::SettingsArgs;
-use crate::config::Config;
+use super::signals;
+use crate::config::reload::{Change, ReloadStats, Reloader};
+use crate::config::{Config, Overlay};
 use crate::containers::cgroups::CommandCgroup;
 
 /// What the demonstration runs.
@@ -23,6 +25,10 @@ pub struct RunArgs {
     #[command(flatten)]
     settings: SettingsArgs,
 
+    /// Reload the configuration when its file changes, or a file that it names, as SIGHUP does.
+    #[arg(long, env = "CAPTURE_AGENT_WATCH_CONFIG", help_heading = "Configuration")]
+    watch_config: bool,
+
     /// Capture a short command first, so that there is something to see without a container.
     #[arg(long, env = "CAPTURE_AGENT_DEMO")]
     demo: bool,
@@ -30,12 +36,12 @@ pub struct RunArgs {
 
 /// Captures until SIGINT or SIGTERM.
 pub fn run(args: RunArgs) -> anyhow::Result<u8> {
-    let settings = args.settings;
-    let loaded = settings.file().load(&{
-        let settings = settings.clone();
-        move |config: &mut Config| settings.lay_over(config)
-    })?;
-    let Config { capture, docker, admin, sinks } = loaded.config;
+    let file = args.settings.file();
+    let overlay: Box<Overlay> = Box::new(move |config| args.settings.lay_over(config));
+    let loaded = file.load(&*overlay)?;
+    let Config { capture, docker, admin, sinks } = loaded.config.clone();
+    let reloads = Arc::<ReloadStats>::default();
+    let reloader = Reloader::new(file, overlay, loaded, Arc::clone(&reloads));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(1)
@@ -45,9 +51,10 @@ pub fn run(args: RunArgs) -> anyhow::Result<u8> {
         .build()
         .context("the asynchronous runtime cannot be started")?;
     let agent = runtime.block_on(async {
-        let shutdown = shutdown_on_signals()?;
-        let mut agent =
-            AgentSettings { capture, sinks, admin: Some(admin), docker: docker.client(), only: None }.build()?;
+        let (shutdown, reload) = (signals::shutdown()?, signals::reload()?);
+        let docker = docker.client();
+        let mut agent = AgentSettings { capture, sinks, admin: Some(admin), docker, reloads, only: None }.build()?;
+        tokio::spawn(reloader.run(reload, args.watch_config, keep_sinks, shutdown.clone()));
         let demo = args.demo.then(|| demonstrate(&agent, &shutdown));
         agent.run(shutdown).await;
         if let Some(demo) = demo {
@@ -57,6 +64,13 @@ pub fn run(args: RunArgs) -> anyhow::Result<u8> {
     })?;
     agent.shut_down()?;
     Ok(0)
+}
+
+/// Sinks stay what they are for as long as the agent runs.
+fn keep_sinks(change: &Change) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let names = [&change.added[..], &change.removed, &change.changed].concat();
+    let names: Vec<_> = names.iter().map(|name| format!("sinks.{name}")).collect();
+    Err(format!("{} can change at a start only; restart the agent, or take the change back", names.join(", ")).into())
 }
 
 /// Runs the demonstration; what goes wrong with it does not stop the agent.
@@ -74,22 +88,4 @@ fn demonstrate(agent: &Agent, shutdown: &CancellationToken) -> tokio::task::Join
             tracing::warn!(error = format!("{error:#}"), "the demonstration failed");
         }
     })
-}
-
-/// A token that the first SIGINT or SIGTERM cancels.
-pub fn shutdown_on_signals() -> anyhow::Result<CancellationToken> {
-    let token = CancellationToken::new();
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
-    tokio::spawn({
-        let token = token.clone();
-        async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            token.cancel();
-        }
-    });
-    Ok(token)
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::yaml::{self, Interpolation, Node};
-use super::{Config, Problem};
+use super::{Config, Problem, SinkName};
 
 /// The file that is read when none is named, if it is there.
 pub const DEFAULT_PATH: &str = "/etc/capture-agent/config.yaml";
@@ -71,6 +71,13 @@ pub struct Loaded {
     pub(super) document: Node,
 }
 
+impl Loaded {
+    /// What the file says of a sink.
+    pub(super) fn sink(&self, name: &SinkName) -> Option<&Node> {
+        Some(&self.document.get("sinks")?.value.get(name.as_str())?.value)
+    }
+}
+
 impl ConfigFile {
     /// The named file, which has to be there, or the default one, which need not. With `interpolate`, `${VARIABLE}` in a
     /// value stands for a variable of the environment.
@@ -118,7 +125,12 @@ pub(super) fn load(
     let told: Vec<_> = problems.iter().map(|problem| problem.at).collect();
     match yaml::read::<Config>(&document) {
         Ok(mut config) if problems.is_empty() => {
+            let sinks = json(&config.sinks);
             problems = overlay(&mut config);
+            if json(&config.sinks) != sinks {
+                // They are not the file's any more, even where a name is the same.
+                document.remove("sinks");
+            }
             problems.extend(config.problems());
             for problem in &mut problems {
                 problem.at = problem.at.or_else(|| document.position_of(&problem.path));
@@ -133,6 +145,11 @@ pub(super) fn load(
             Err(problems)
         }
     }
+}
+
+/// For a comparison: everything that a configuration has is JSON.
+fn json<T: serde::Serialize>(value: &T) -> Option<serde_json::Value> {
+    serde_json::to_value(value).ok()
 }
 
 #[cfg(test)]

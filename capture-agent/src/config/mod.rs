@@ -9,6 +9,8 @@ mod delivery;
 mod docker;
 mod file;
 mod filter;
+pub mod reload;
+mod schema;
 mod secret;
 mod sink;
 mod tls;
@@ -24,6 +26,7 @@ pub use self::delivery::{BatchConfig, BufferConfig, BufferType, OnFull, RetryCon
 pub use self::docker::DockerSection;
 pub use self::file::{ConfigError, ConfigFile, DEFAULT_PATH, Loaded, Overlay};
 pub use self::filter::{FilterConfig, SelectorConfig, StreamName};
+pub use self::schema::schema;
 pub use self::secret::{Secret, SecretError};
 pub use self::sink::{BuildError, SinkConfig, SinkContext, SinkName, Sinks};
 pub use self::tls::TlsConfig;

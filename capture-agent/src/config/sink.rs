@@ -14,9 +14,8 @@ use crate::sinks::console::ConsoleConfig;
 use crate::sinks::delivery::Sink;
 use crate::sinks::file::FileConfig;
 
+// A kind of sink is a variant here and in `ByType`, and an arm in the functions below them.
 /// Where records go.
-///
-/// A kind of sink is a variant here and in [`ByType`], and an arm in the four functions below them.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum SinkConfig {

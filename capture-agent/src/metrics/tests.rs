@@ -34,6 +34,7 @@ pub(crate) fn of(ledger: Ledger) -> Metrics {
     let sources = Sources {
         ledger: Arc::new(ledger),
         docker: Arc::default(),
+        reloads: Arc::default(),
         runtime: runtime.handle().clone(),
         bpf: Some(Arc::default()),
     };
@@ -164,6 +165,17 @@ fn no_series_stands_twice() {
         let (series, _) = line.rsplit_once(' ').unwrap();
         assert!(seen.insert(series), "{series} stands twice");
     }
+}
+
+#[test]
+fn reloads_are_there_before_the_first_one() {
+    let text = encoded(Vec::new());
+    assert_line(&text, "log_capturer_config_reloads_total{result=\"success\"} 0");
+    assert_line(&text, "log_capturer_config_reloads_total{result=\"failure\"} 0");
+    let last = "log_capturer_config_last_reload_success_timestamp_seconds ";
+    let last: f64 = text.lines().find_map(|line| line.strip_prefix(last)).unwrap().parse().unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    assert!((now - 60.0..=now).contains(&last), "{last}");
 }
 
 #[test]

@@ -76,6 +76,13 @@ impl Node {
         entries.iter().find(|entry| entry.key == key)
     }
 
+    /// Takes a key and its value out of a mapping.
+    pub fn remove(&mut self, key: &str) {
+        if let Value::Mapping(entries) = &mut self.value {
+            entries.retain(|entry| entry.key != key);
+        }
+    }
+
     /// Where a path such as `sinks.loki.batch` stands, or as much of it as there is; `None` where not even its first
     /// key is there.
     #[must_use]
@@ -325,11 +332,10 @@ mod tests {
 
     #[test]
     fn aliases_do_not_grow_without_end() {
-        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
-        for level in 1..10 {
-            let before = vec![format!("*a{}", level - 1); 10].join(", ");
-            text += &format!("a{level}: &a{level} [{before}]\n");
-        }
+        let line =
+            |level: usize| format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 10].join(", "));
+        let text: String = (1..10).map(line).collect();
+        let text = format!("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n{text}");
         assert_eq!(problems(&text), ["5:45: there are more than 100000 values up to here"]);
         let deep = "[".repeat(80);
         assert_eq!(problems(&deep), ["1:66: this is nested more than 64 levels deep"]);

@@ -219,7 +219,7 @@ fn what_a_variable_stands_for_is_never_told() {
         ("color: ${SECRET}", "expected `red` or `dark_blue`, found what `${SECRET}` stands for"),
         ("list: ${SECRET}", "expected a list, found what `${SECRET}` stands for"),
         ("labels: ${SECRET}", "expected a section of keys, found what `${SECRET}` stands for"),
-        ("sinks: {a: ${SECRET}}", "expected `null`, `file` or `net`, found what `${SECRET}` stands for"),
+        ("sinks: {a: '${SECRET}'}", "expected `null`, `file` or `net`, found what `${SECRET}` stands for"),
         ("sinks: {a: {type: '${SECRET}'}}", "expected `null`, `file` or `net`, found what `${SECRET}` stands for"),
     ] {
         let problem = only_problem(text);
