@@ -1,8 +1,9 @@
-//! Developer commands of capture-agent: `cargo xtask setup`, `build`, `run`, `test`, `fidelity`, `soak`, `bench`.
+//! Developer commands of capture-agent: `cargo xtask setup`, `build`, `run`, `test`, `docs`, `fidelity`, `soak`, `bench`.
 
 mod bench;
 mod build;
 mod demo;
+mod docs;
 mod fidelity;
 mod install;
 mod run;
@@ -40,6 +41,8 @@ enum Command {
     Soak(soak::Options),
     /// Measure what capture costs, and write docs/results
     Bench(bench::Options),
+    /// Write the pages that are made of the code: docs/configuration.md
+    Docs(docs::Options),
     /// Run the unit tests, then the integration tests against the kernel and a container engine
     Test(test::Options),
 }
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Fidelity(options) => fidelity::command(&options),
         Command::Soak(options) => soak::command(&options),
         Command::Bench(options) => bench::command(&options),
+        Command::Docs(options) => docs::command(&options),
         Command::Test(options) => test::command(&options),
     };
     outcome.unwrap_or_else(|error| report(&error))

@@ -3,6 +3,7 @@
 mod agent;
 mod docker;
 mod exec;
+mod flags;
 mod run;
 mod settings;
 pub mod signals;
@@ -13,6 +14,7 @@ use std::io::{self, Write as _};
 use clap::{Parser, Subcommand};
 
 pub use agent::{Agent, AgentSettings};
+pub use flags::{Flag, flag_of};
 
 use crate::config;
 pub use crate::config::units::{Period, PeriodError};

@@ -8,6 +8,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// A token that the first SIGINT or SIGTERM cancels.
+///
+/// # Errors
+///
+/// The kernel refuses to report the signals.
 pub fn shutdown() -> anyhow::Result<CancellationToken> {
     let token = CancellationToken::new();
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
@@ -26,11 +30,19 @@ pub fn shutdown() -> anyhow::Result<CancellationToken> {
 }
 
 /// Notified by each SIGHUP: read the configuration anew. Several at once are one.
+///
+/// # Errors
+///
+/// The kernel refuses to report the signal.
 pub fn reload() -> anyhow::Result<Arc<Notify>> {
     notified_by(SignalKind::hangup()).context("SIGHUP cannot be caught")
 }
 
 /// Notified by each SIGUSR1: open files anew, after somebody has moved them away. Several at once are one.
+///
+/// # Errors
+///
+/// The kernel refuses to report the signal.
 pub fn reopen() -> anyhow::Result<Arc<Notify>> {
     notified_by(SignalKind::user_defined1()).context("SIGUSR1 cannot be caught")
 }

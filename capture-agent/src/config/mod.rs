@@ -9,6 +9,7 @@ mod delivery;
 mod docker;
 mod file;
 mod filter;
+pub mod page;
 pub mod reload;
 mod schema;
 mod secret;
@@ -32,7 +33,7 @@ pub use self::sink::{BuildError, SinkConfig, SinkContext, SinkName, Sinks};
 pub use self::tls::TlsConfig;
 pub use self::yaml::{Position, Problem};
 
-/// A configuration.
+/// What an agent is to be like.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {

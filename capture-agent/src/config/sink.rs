@@ -21,7 +21,7 @@ use crate::sinks::file::FileConfig;
 pub enum SinkConfig {
     /// Records on standard output.
     Console(ConsoleConfig),
-    /// Records in files.
+    /// Records in files, one for each value of a path template.
     File(FileConfig),
 }
 
