@@ -217,6 +217,14 @@ impl Agent {
             .collect()
     }
 
+    /// Sends a signal that does not end it.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(pid_of(self.child.id())?, signal).context("the agent is gone already")
+    }
+
     /// Sends SIGTERM, waits for the end, and gives everything it printed.
     ///
     /// # Errors

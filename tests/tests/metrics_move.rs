@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use capture_tests::poll::eventually;
 use capture_tests::{Agent, Container, engine};
+use rustix::process::Signal;
 
 const PAGE: &str = include_str!("../../docs/metrics.md");
 
@@ -64,6 +65,8 @@ fn each_metric_of_the_page_moves() -> Result<()> {
         Container::start(&engine, "refused", "while :; do echo out; sleep 0.2; done")?,
     ];
     seen.until(&agent, "a container to wait", |now| now["log_capturer_containers_waiting"] >= 1.0)?;
+    // Read anew: there is no file, and so no mistake in it.
+    agent.signal(Signal::HUP)?;
     containers.truncate(2);
     seen.until(&agent, "none to wait", |now| now["log_capturer_containers_waiting"] < 0.5)?;
     // A state that cannot be saved any more.

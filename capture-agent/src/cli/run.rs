@@ -38,10 +38,9 @@ pub struct RunArgs {
 pub fn run(args: RunArgs) -> anyhow::Result<u8> {
     let file = args.settings.file();
     let overlay: Box<Overlay> = Box::new(move |config| args.settings.lay_over(config));
-    let loaded = file.load(&*overlay)?;
-    let Config { capture, docker, admin, sinks } = loaded.config.clone();
     let reloads = Arc::<ReloadStats>::default();
-    let reloader = Reloader::new(file, overlay, loaded, Arc::clone(&reloads));
+    let reloader = Reloader::new(file, overlay, Arc::clone(&reloads))?;
+    let Config { capture, docker, admin, sinks } = reloader.config().clone();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(1)

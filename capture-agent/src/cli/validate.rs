@@ -103,7 +103,7 @@ fn sink(name: SinkName, config: &SinkConfig, no_connect: bool) -> Check {
     if no_connect {
         return Check { what, outcome: Ok(format!("{kind}; its destination was not asked (--no-connect)")) };
     }
-    Check::new(what, sink.check().map(|()| format!("{kind}; its destination is there")))
+    Check::new(what, sink.check().map(|()| format!("{kind}; its check passed")))
 }
 
 #[cfg(test)]
@@ -137,8 +137,8 @@ mod tests {
             told(text, &[]).0,
             format!(
                 "ok      configuration: FILE has no mistakes\n{rest}\
-                 ok      sinks.all: file; its destination is there\n\
-                 ok      sinks.out: console; its destination is there\n4 checks, all fine\n"
+                 ok      sinks.all: file; its check passed\n\
+                 ok      sinks.out: console; its check passed\n4 checks, all fine\n"
             )
         );
         assert_eq!(

@@ -123,7 +123,7 @@ pub struct RetryConfig {
 
 impl Default for RetryConfig {
     fn default() -> Self {
-        Self { initial: Period(std::time::Duration::from_millis(500)), max: Period::seconds(30), give_up_after: None }
+        Self { initial: Period(std::time::Duration::from_millis(250)), max: Period::seconds(30), give_up_after: None }
     }
 }
 

@@ -27,7 +27,7 @@ pub struct ConfigFile {
 pub enum ConfigError {
     /// The file is not there, or not readable.
     #[error("{0}: cannot be read: {1}; check the path and who may read it")]
-    Read(PathBuf, #[source] io::Error),
+    Read(PathBuf, io::Error),
     /// Some other file.
     #[error("{0}: is not UTF-8 text; is it the right file?")]
     NotText(PathBuf),
@@ -248,5 +248,40 @@ mod tests {
         fs::write(file.path(), "admin: {state_dir: '${CARGO_MANIFEST_DIR}/x'}\n").unwrap();
         let config = ConfigFile { interpolate: true, ..file }.load(&nothing).ok().unwrap().config;
         assert_eq!(config.admin.state_dir, Path::new(env!("CARGO_MANIFEST_DIR")).join("x"));
+    }
+
+    #[test]
+    fn a_file_that_is_broken_anyhow_is_refused_and_nothing_worse() {
+        let example = include_str!("../../../docs/examples/files.yaml");
+        let variable = |_: &str| Some("hunter2".to_owned());
+        let (mut state, mut refused) = (1_u64, 0);
+        let mut random = |below: usize| {
+            // The generator of Knuth's MMIX.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        for _ in 0..2_000 {
+            let mut bytes = example.as_bytes().to_vec();
+            for _ in 0..=random(4) {
+                let at = random(bytes.len());
+                match random(3) {
+                    0 => bytes[at] = b":-{}[]&*!|>'\"%@`#,?\n\t $~"[random(24)],
+                    1 => drop(bytes.splice(at..at, b"${X:-&a {- *a".iter().copied())),
+                    _ => bytes.truncate(at.max(1)),
+                }
+            }
+            let text = String::from_utf8_lossy(&bytes);
+            if let Err(problems) = load(&text, &Interpolation::From(&variable), &nothing) {
+                refused += 1;
+                assert!(!problems.is_empty());
+                for problem in problems {
+                    assert!(
+                        !problem.message.is_empty() && !problem.to_string().contains("hunter2"),
+                        "{problem}\n{text}"
+                    );
+                }
+            }
+        }
+        assert!(refused > 500, "{refused}");
     }
 }

@@ -7,6 +7,9 @@ mod change;
 mod stats;
 mod watch;
 
+use std::collections::BTreeSet;
+use std::iter;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +20,7 @@ pub use self::change::Change;
 use self::change::Fingerprint;
 pub use self::stats::ReloadStats;
 use self::watch::Watch;
-use super::{ConfigError, ConfigFile, Loaded, Overlay};
+use super::{Config, ConfigError, ConfigFile, Loaded, Overlay, SinkName};
 
 /// How often a file is looked at that is watched.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -49,16 +52,30 @@ pub struct Reloader {
     /// What files hold that the configuration names, at the time it was read.
     fingerprint: Fingerprint,
     stats: Arc<ReloadStats>,
+    watch: Watch,
     /// How often files are looked at that are watched.
     interval: Duration,
 }
 
 impl Reloader {
-    /// For a configuration that holds already, as it was loaded from `file` and `overlay`.
-    #[must_use]
-    pub fn new(file: ConfigFile, overlay: Box<Overlay>, current: Loaded, stats: Arc<ReloadStats>) -> Self {
+    /// Reads the configuration for the first time, with `overlay` over it.
+    ///
+    /// # Errors
+    ///
+    /// There is none to begin with, and why.
+    pub fn new(file: ConfigFile, overlay: Box<Overlay>, stats: Arc<ReloadStats>) -> Result<Self, ConfigError> {
+        // Before it is read: what changes meanwhile is seen at the next look.
+        let mut seen = watch::look([file.path()]);
+        let current = file.load(&*overlay)?;
         let fingerprint = Fingerprint::of(&current.document);
-        Self { file, overlay, current, fingerprint, stats, interval: WATCH_INTERVAL }
+        seen.extend(fingerprint.stamps());
+        Ok(Self { file, overlay, current, fingerprint, stats, watch: Watch::new(seen), interval: WATCH_INTERVAL })
+    }
+
+    /// The configuration that holds.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.current.config
     }
 
     /// Reads the configuration anew, and has `apply` put to work what is different; it is not called if nothing is.
@@ -67,13 +84,19 @@ impl Reloader {
     ///
     /// The old configuration stays, and why.
     pub fn reload(&mut self, apply: &mut impl Apply) -> Result<Change, ReloadError> {
+        let mut seen = watch::look(self.files());
         let outcome = self.try_reload(apply);
+        // Files that are named only now were looked at before they were read.
+        for (path, stamp) in self.fingerprint.stamps() {
+            seen.entry(path).or_insert(stamp);
+        }
+        let files: BTreeSet<_> = self.files().map(Path::to_owned).collect();
+        seen.retain(|path, _| files.contains(path));
+        self.watch = Watch::new(seen);
         match &outcome {
             Ok(change) => {
                 self.stats.succeeded();
-                let names = |names: &[super::SinkName]| {
-                    names.iter().map(super::SinkName::as_str).collect::<Vec<_>>().join(", ")
-                };
+                let names = |names: &[SinkName]| names.iter().map(SinkName::as_str).collect::<Vec<_>>().join(", ");
                 tracing::info!(
                     file = %self.file.path().display(),
                     added = names(&change.added),
@@ -108,8 +131,6 @@ impl Reloader {
     /// Reloads whenever `request` is notified and, with `watch`, whenever the file has changed, or one that a `*_file`
     /// key names; until `shutdown`.
     pub async fn run(mut self, request: Arc<Notify>, watch: bool, mut apply: impl Apply, shutdown: CancellationToken) {
-        let mut watched = Watch::default();
-        watched.settle(self.files());
         let mut look = tokio::time::interval(self.interval);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -117,21 +138,20 @@ impl Reloader {
                 () = shutdown.cancelled() => return,
                 () = request.notified() => {}
                 _ = look.tick(), if watch => {
-                    if !watched.has_changed(self.files()) {
+                    let now = watch::look(self.files());
+                    if !self.watch.has_changed(now) {
                         continue;
                     }
                 }
             }
-            // Seen before it is read: what changes meanwhile is seen at the next look.
-            watched.settle(self.files());
             // What is wrong has been logged and counted.
             let _ = self.reload(&mut apply);
         }
     }
 
     /// The file, and those that it names.
-    fn files(&self) -> impl Iterator<Item = &std::path::Path> {
-        std::iter::once(self.file.path()).chain(self.fingerprint.files())
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        iter::once(self.file.path()).chain(self.fingerprint.files())
     }
 }
 

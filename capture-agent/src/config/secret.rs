@@ -23,7 +23,7 @@ pub struct Secret(String);
 pub enum SecretError {
     /// The file is not there, or not readable.
     #[error("{0}: cannot be read: {1}; check the path and who may read it")]
-    Read(PathBuf, #[source] io::Error),
+    Read(PathBuf, io::Error),
     /// Nothing but white space.
     #[error("{0}: is empty; put the secret into it")]
     Empty(PathBuf),

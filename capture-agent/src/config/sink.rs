@@ -112,7 +112,6 @@ pub struct BuildError {
     /// Which one.
     pub sink: SinkName,
     /// One sentence; it quotes no secret.
-    #[source]
     pub cause: Box<dyn std::error::Error + Send + Sync>,
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::ReloadError;
+use super::watch::{Stamp, Stamps};
 use crate::config::yaml::{Node, Value};
 use crate::config::{Config, Loaded, SinkName, Sinks};
 
@@ -53,7 +54,7 @@ impl Change {
         let is_changed = |name: &SinkName| match (old.sink(name), new.sink(name)) {
             (None, None) => false,
             (Some(before), Some(after)) => {
-                let holds_the_same = |file| old_files.0.get(file) == new_files.0.get(file);
+                let holds_the_same = |file: &PathBuf| old_files.hash(file) == new_files.hash(file);
                 !before.says_the_same(after) || !files_of(after).iter().all(holds_the_same)
             }
             _ => true,
@@ -78,23 +79,43 @@ fn different<T: Serialize>(section: &str, old: &T, new: &T) -> Vec<String> {
     new.iter().filter(|(key, value)| old.get(*key) != Some(value)).map(|(key, _)| format!("{section}.{key}")).collect()
 }
 
-/// What files hold that a configuration names; 0 where there is nothing to read. Hashes, since some of it is secret.
+/// What files hold that a configuration names. Hashes, since some of it is secret.
 #[derive(Default)]
-pub(super) struct Fingerprint(BTreeMap<PathBuf, u64>);
+pub(super) struct Fingerprint(BTreeMap<PathBuf, Held>);
+
+/// What a file held when it was read, and its state before that; `None` where there was nothing to read.
+struct Held {
+    stamp: Option<Stamp>,
+    hash: Option<u64>,
+}
 
 impl Fingerprint {
     pub(super) fn of(document: &Node) -> Self {
-        let hash = |path: PathBuf| {
-            let content = fs::read(&path).ok();
+        let hash = |content: Vec<u8>| {
             let mut hasher = DefaultHasher::new();
             content.hash(&mut hasher);
-            (path, content.map_or(0, |_| hasher.finish()))
+            hasher.finish()
         };
-        Self(files_of(document).into_iter().map(hash).collect())
+        let held = |path: PathBuf| {
+            let stamp = Stamp::of(&path);
+            let held = Held { stamp, hash: fs::read(&path).ok().map(hash) };
+            (path, held)
+        };
+        Self(files_of(document).into_iter().map(held).collect())
     }
 
     pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
         self.0.keys().map(PathBuf::as_path)
+    }
+
+    /// The states that the files had before they were read.
+    pub(super) fn stamps(&self) -> Stamps {
+        self.0.iter().map(|(path, held)| (path.clone(), held.stamp)).collect()
+    }
+
+    /// The hash of what a file holds.
+    fn hash(&self, path: &Path) -> Option<u64> {
+        self.0.get(path)?.hash
     }
 }
 

@@ -1,13 +1,14 @@
 //! Whether files have changed, as their metadata has it: a look costs one `stat` a file, and no descriptor stays open.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What tells one state of a file from another. A path that leads somewhere else now (Kubernetes swaps a symbolic link)
 /// has another inode.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
@@ -15,43 +16,49 @@ struct Stamp {
     changed: (i64, i64),
 }
 
-/// Files that are looked at now and then.
-#[derive(Default)]
-pub(super) struct Watch {
-    settled: Vec<Option<Stamp>>,
-    /// The state at the last look.
-    last: Vec<Option<Stamp>>,
+/// The states of files; `None` for one that is not there.
+pub(super) type Stamps = BTreeMap<PathBuf, Option<Stamp>>;
+
+/// Files as they are now.
+pub(super) fn look<'a>(files: impl IntoIterator<Item = &'a Path>) -> Stamps {
+    files.into_iter().map(|path| (path.to_owned(), Stamp::of(path))).collect()
 }
 
-impl Watch {
-    /// Takes the files as they are for known.
-    pub(super) fn settle<'a>(&mut self, files: impl Iterator<Item = &'a Path>) {
-        self.settled = stamps(files);
-        self.last.clone_from(&self.settled);
-    }
-
-    /// Whether the files are other than when they were settled, and have not changed since the last look: whoever
-    /// writes them may not be done before that.
-    pub(super) fn has_changed<'a>(&mut self, files: impl Iterator<Item = &'a Path>) -> bool {
-        let now = stamps(files);
-        let is_quiet = now == self.last;
-        self.last = now;
-        is_quiet && self.last != self.settled
-    }
-}
-
-fn stamps<'a>(files: impl Iterator<Item = &'a Path>) -> Vec<Option<Stamp>> {
-    let stamp = |path: &Path| {
+impl Stamp {
+    /// Of a file as it is now; `None` if it is not there.
+    pub(super) fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
-        Some(Stamp {
+        Some(Self {
             device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         })
-    };
-    files.map(stamp).collect()
+    }
+}
+
+/// Files that are looked at now and then.
+pub(super) struct Watch {
+    /// The states that were read.
+    known: Stamps,
+    /// Those at the last look.
+    last: Stamps,
+}
+
+impl Watch {
+    /// `known` are the states that were read.
+    pub(super) fn new(known: Stamps) -> Self {
+        Self { last: known.clone(), known }
+    }
+
+    /// Whether the files, which are `now` like this, are other than those that were read, and have not changed since the
+    /// last look: whoever writes them may not be done before that.
+    pub(super) fn has_changed(&mut self, now: Stamps) -> bool {
+        let is_quiet = now == self.last;
+        self.last = now;
+        is_quiet && self.last != self.known
+    }
 }
 
 #[cfg(test)]
@@ -64,20 +71,19 @@ mod tests {
     fn a_change_is_told_when_it_is_over() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config.yaml");
-        let files = || std::iter::once(path.as_path());
-        let mut watch = Watch::default();
-        watch.settle(files());
-        assert!(!watch.has_changed(files()));
+        let now = || look([path.as_path()]);
+        let mut watch = Watch::new(now());
+        assert!(!watch.has_changed(now()));
         fs::write(&path, "a").unwrap();
-        assert!(!watch.has_changed(files()));
+        assert!(!watch.has_changed(now()));
         fs::write(&path, "ab").unwrap();
-        assert!(!watch.has_changed(files()));
-        assert!(watch.has_changed(files()));
-        watch.settle(files());
-        assert!(!watch.has_changed(files()));
+        assert!(!watch.has_changed(now()));
+        assert!(watch.has_changed(now()));
+        watch = Watch::new(now());
+        assert!(!watch.has_changed(now()));
         fs::remove_file(&path).unwrap();
-        assert!(!watch.has_changed(files()));
-        assert!(watch.has_changed(files()));
+        assert!(!watch.has_changed(now()));
+        assert!(watch.has_changed(now()));
     }
 
     #[test]
@@ -89,12 +95,11 @@ mod tests {
         }
         symlink(at("1"), at("config.yaml")).unwrap();
         let path = at("config.yaml");
-        let files = || std::iter::once(path.as_path());
-        let mut watch = Watch::default();
-        watch.settle(files());
+        let now = || look([path.as_path()]);
+        let mut watch = Watch::new(now());
         symlink(at("2"), at("next")).unwrap();
         fs::rename(at("next"), &path).unwrap();
-        assert!(!watch.has_changed(files()));
-        assert!(watch.has_changed(files()));
+        assert!(!watch.has_changed(now()));
+        assert!(watch.has_changed(now()));
     }
 }
