@@ -31,7 +31,9 @@ impl Place {
     }
 
     fn write(&self, text: &str) {
-        fs::write(self.path("config.yaml"), text).unwrap();
+        // In one step: a look may fall between any two.
+        fs::write(self.path("next"), text).unwrap();
+        fs::rename(self.path("next"), self.path("config.yaml")).unwrap();
     }
 
     fn reloader(&self, overlay: fn(&mut Config) -> Vec<Problem>) -> Reloader {
