@@ -55,6 +55,8 @@ pub struct StreamAccount {
     pub delivered: AtomicU64,
     /// Bytes of the records that the sink's full queue refused.
     pub dropped: AtomicU64,
+    /// Bytes of the lines beyond the container's rate limit.
+    pub rate_limited: AtomicU64,
 }
 
 /// A line of output, a piece of one, lines of one write, or the mark of a gap.
@@ -154,8 +156,9 @@ pub enum Content {
         newline: bool,
         /// Whether the line goes on in the next record, or was cut off by a gap.
         partial: bool,
-        /// Bytes of the stream that the message leaves out beside the newline.
-        omitted: u64,
+        /// Bytes of the stream that the message leaves out beside the newline; below zero where something was put in
+        /// place of what it said, and is longer.
+        omitted: i64,
     },
     /// Whole lines that one write carried, so that what is said of one is said of all.
     Lines {
@@ -178,7 +181,10 @@ impl Record {
     #[must_use]
     pub fn uid(&self) -> Uid {
         // FNV-1a, which is written down and never changes.
+        // A gap has no bytes of its own: the line after it may have both its time and its position.
+        let mark = matches!(self.content, Content::Gap { .. }).then_some(u8::MAX);
         let bytes = self.origin.container_id.bytes().chain([self.stream as u8]).chain(self.position.to_le_bytes());
+        let bytes = bytes.chain(mark);
         let hash =
             bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         Uid(u128::from(self.timestamp.cast_unsigned()) << 64 | u128::from(hash))
@@ -188,7 +194,9 @@ impl Record {
     #[must_use]
     pub fn stream_bytes(&self) -> u64 {
         match &self.content {
-            Content::Line { message, newline, omitted, .. } => message.len() as u64 + u64::from(*newline) + omitted,
+            Content::Line { message, newline, omitted, .. } => {
+                (message.len() as u64 + u64::from(*newline)).saturating_add_signed(*omitted)
+            }
             Content::Lines { data, .. } => data.len() as u64,
             Content::Gap { .. } => 0,
         }
@@ -202,5 +210,35 @@ impl Record {
             Content::Lines { count, .. } => u64::from(*count),
             Content::Gap { .. } => 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(content: Content) -> Record {
+        let origin = Arc::new(Origin::new("ab".repeat(32).into(), None, Arc::default()));
+        Record { origin, stream: Stream::Stdout, timestamp: 7, completed: 0, position: 100, content, attributes: None }
+    }
+
+    fn line(message: &'static str, newline: bool, omitted: i64) -> Record {
+        record(Content::Line { message: message.into(), newline, partial: false, omitted })
+    }
+
+    #[test]
+    fn a_gap_and_the_line_after_it_are_two_records() {
+        let (gap, line) = (record(Content::Gap { bytes: 5, reason: None }), line("a", true, 0));
+        assert_ne!(gap.uid(), line.uid());
+        assert_eq!(line.uid(), line.clone().uid());
+        // Written down: a receiver compares with what another version of the agent sent.
+        assert_eq!(line.uid().to_string(), "0000000000000007e35826aa36503f5b");
+    }
+
+    #[test]
+    fn a_record_stands_for_its_bytes_in_the_stream_whatever_it_says_now() {
+        assert_eq!(line("abc", true, 0).stream_bytes(), 4);
+        assert_eq!(line("abc", true, 1).stream_bytes(), 5, "a carriage return was left out");
+        assert_eq!(line("[redacted]", false, -7).stream_bytes(), 3, "and here something longer was put in");
     }
 }

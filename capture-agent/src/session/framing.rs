@@ -14,7 +14,7 @@ pub struct Line {
     /// Whether it goes on in the next line, or was cut off.
     pub partial: bool,
     /// Bytes of the stream that the message leaves out beside the newline: a terminal's carriage return.
-    pub omitted: u64,
+    pub omitted: i64,
 }
 
 /// What comes out of a [`Framer`].
@@ -152,7 +152,7 @@ impl Framer {
         if omit {
             message.truncate(message.len() - 1);
         }
-        Line { timestamp, message, newline, partial, omitted: u64::from(omit) }
+        Line { timestamp, message, newline, partial, omitted: i64::from(omit) }
     }
 }
 
