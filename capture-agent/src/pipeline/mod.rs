@@ -36,6 +36,7 @@ impl Pipeline {
     /// Takes records in the kernel's order, and appends to `out` what goes on; the rest is held, or counted.
     pub fn process(&mut self, records: Vec<Record>, now: Instant, out: &mut Vec<Record>) {
         let start = out.len();
+        let records = if self.has_stages() { apart(records) } else { records };
         let records = self.limit(records, |stage, records, limited| stage.process(records, now, limited));
         self.join(records, out, |stage, records, out| stage.process(records, now, out));
         self.read(&mut out[start..]);
@@ -83,6 +84,10 @@ impl Pipeline {
         self.read(&mut out[start..]);
     }
 
+    fn has_stages(&self) -> bool {
+        self.rate_limit.is_some() || self.multiline.is_some() || self.reader.is_some()
+    }
+
     /// What the rate limit makes of records; without one, these.
     fn limit(
         &mut self,
@@ -115,6 +120,15 @@ impl Pipeline {
                 reader.read(record);
             }
         }
+    }
+}
+
+/// Each line as a record of its own: what a stage says of one is not said of the others.
+fn apart(records: Vec<Record>) -> Vec<Record> {
+    if records.iter().any(|record| record.lines() > 1) {
+        records.iter().flat_map(Record::lines_apart).collect()
+    } else {
+        records
     }
 }
 

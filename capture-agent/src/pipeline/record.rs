@@ -19,15 +19,17 @@ pub struct Origin {
     pub metadata: Option<Arc<Metadata>>,
     /// Where deliveries are counted.
     pub account: Arc<Account>,
-    /// What an encoder writes for every record of this origin; rendered once.
+    /// What the JSON encoding writes for every record of this origin; rendered once.
     pub rendered: OnceLock<Vec<u8>>,
+    /// The same for logfmt.
+    pub rendered_logfmt: OnceLock<Vec<u8>>,
 }
 
 impl Origin {
     /// An origin with nothing rendered yet.
     #[must_use]
     pub fn new(container_id: Arc<str>, metadata: Option<Arc<Metadata>>, account: Arc<Account>) -> Self {
-        Self { container_id, metadata, account, rendered: OnceLock::new() }
+        Self { container_id, metadata, account, rendered: OnceLock::new(), rendered_logfmt: OnceLock::new() }
     }
 
     /// The container's name, or its id while the name is not known.
@@ -98,6 +100,21 @@ pub struct Writer {
     pub uid: u32,
     /// Command name, padded with zeroes (`TASK_COMM_LEN` of `include/linux/sched.h`).
     pub comm: [u8; 16],
+}
+
+impl Writer {
+    /// The command name as text; what is not UTF-8 is replaced.
+    #[must_use]
+    pub fn command(&self) -> String {
+        String::from_utf8_lossy(self.command_bytes()).into_owned()
+    }
+
+    /// The command name without its padding: any bytes but zero.
+    #[must_use]
+    pub fn command_bytes(&self) -> &[u8] {
+        let length = self.comm.iter().position(|byte| *byte == 0).unwrap_or(self.comm.len());
+        &self.comm[..length]
+    }
 }
 
 /// Severities, from least to most severe: the short names of OpenTelemetry's log data model.
@@ -200,6 +217,30 @@ impl Record {
             Content::Lines { data, .. } => data.len() as u64,
             Content::Gap { .. } => 0,
         }
+    }
+
+    /// Each of its lines as a record of its own, where it is several; itself where it is not.
+    pub fn lines_apart(&self) -> impl Iterator<Item = Self> {
+        let (data, single) = match &self.content {
+            Content::Lines { data, .. } => (data.clone(), None),
+            _ => (Bytes::new(), Some(self.clone())),
+        };
+        let mut start = 0;
+        let lines = std::iter::from_fn(move || {
+            let rest = data.get(start..).filter(|rest| !rest.is_empty())?;
+            let end = start + memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            let message = data.slice(start..end);
+            let position = self.position + start as u64;
+            start = end + 1;
+            Some(Self {
+                origin: Arc::clone(&self.origin),
+                position,
+                content: Content::Line { message, newline: true, partial: false, omitted: 0 },
+                attributes: self.attributes.clone(),
+                ..*self
+            })
+        });
+        single.into_iter().chain(lines)
     }
 
     /// Lines that the record stands for.

@@ -40,12 +40,34 @@ fn pipeline(config: serde_json::Value) -> Pipeline {
 fn text(record: &Record) -> String {
     match &record.content {
         Content::Line { message, .. } => String::from_utf8(message.to_vec()).unwrap(),
+        Content::Lines { .. } => unreachable!("they are taken apart"),
         Content::Gap { bytes, reason } => format!("[{bytes} {}]", reason.unwrap_or_default()),
     }
 }
 
 fn texts(records: &[Record]) -> Vec<String> {
     records.iter().map(text).collect()
+}
+
+#[test]
+fn lines_of_one_write_are_taken_apart_for_a_stage_only() {
+    let (origin, now) = (origin("a"), Instant::now());
+    let together = Record {
+        content: Content::Lines { data: Bytes::from_static(b"ERROR a\n\nWARN b\n"), count: 3 },
+        position: 7,
+        ..line(&origin, 1, "")
+    };
+    let mut out = Vec::new();
+    pipeline(json!({"detect_level": true})).process(vec![together.clone()], now, &mut out);
+    assert_eq!(texts(&out), ["ERROR a", "", "WARN b"]);
+    let levels: Vec<_> = out.iter().map(|record| record.attributes.as_ref().and_then(|found| found.level)).collect();
+    assert_eq!(levels, [Some(Level::Error), None, Some(Level::Warn)]);
+    assert_eq!(out.iter().map(|record| record.position).collect::<Vec<_>>(), [7, 15, 16]);
+    assert_eq!(out.iter().map(Record::stream_bytes).sum::<u64>(), together.stream_bytes());
+
+    let mut out = Vec::new();
+    pipeline(json!({})).process(vec![together.clone()], now, &mut out);
+    assert_eq!(out[0].content, together.content);
 }
 
 #[test]

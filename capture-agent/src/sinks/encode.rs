@@ -1,5 +1,7 @@
 //! Records into bytes.
 
+mod attributes;
+
 use std::io::{self, Write};
 
 use capture_common::Stream;
@@ -7,8 +9,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::json;
-use crate::pipeline::record::{Content, Origin, Record};
+use super::{json, logfmt};
+use crate::pipeline::record::{Attributes, Content, Origin, Record};
 
 /// How a record is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize, JsonSchema)]
@@ -19,6 +21,8 @@ pub enum Encoding {
     Json,
     /// `name stream | line`.
     Text,
+    /// `key=value` pairs, one line for each record.
+    Logfmt,
     /// The container's bytes, exactly.
     Raw,
 }
@@ -61,6 +65,7 @@ impl Encoder {
         let _ = match self.encoding {
             Encoding::Json => self.json(record, out),
             Encoding::Text => self.text(record, out),
+            Encoding::Logfmt => self.logfmt(record, out),
             Encoding::Raw => self.raw(record, out),
         };
     }
@@ -77,19 +82,25 @@ impl Encoder {
         out.extend_from_slice(b"\",\"message\":");
         match &record.content {
             Content::Line { message, partial, .. } => {
-                json::string(message, out);
+                let is_text = json::string(text_of(record, message), out);
                 if *partial {
                     out.extend_from_slice(b",\"_partial\":true");
+                }
+                if !is_text {
+                    out.extend_from_slice(b",\"_invalid_utf8\":true");
                 }
             }
             Content::Lines { .. } => {}
             Content::Gap { bytes, reason } => {
-                json::string(gap(record, DEFAULT_GAP_MARKER).trim_end().as_bytes(), out);
+                json::string(gap_text(record).as_bytes(), out);
                 write!(out, ",\"lost_bytes\":{bytes}")?;
                 if let Some(reason) = reason {
                     write!(out, ",\"lost_reason\":\"{reason}\"")?;
                 }
             }
+        }
+        if let Some(attributes) = &record.attributes {
+            attributes::json(attributes, out)?;
         }
         out.extend_from_slice(json_stream(record.stream));
         out.extend_from_slice(tail);
@@ -107,7 +118,9 @@ impl Encoder {
         out.reserve(data.len() + count as usize * (self.head.len() + stream.len() + tail.len() + 2));
         for line in each_line(data) {
             out.extend_from_slice(&self.head);
-            json::string(line, out);
+            if !json::string(line, out) {
+                out.extend_from_slice(b",\"_invalid_utf8\":true");
+            }
             out.extend_from_slice(stream);
             out.extend_from_slice(tail);
         }
@@ -117,7 +130,7 @@ impl Encoder {
         match &record.content {
             Content::Line { message, .. } => self.text_line(record, message, out),
             Content::Lines { data, .. } => each_line(data).try_for_each(|line| self.text_line(record, line, out)),
-            Content::Gap { .. } => self.text_line(record, gap(record, DEFAULT_GAP_MARKER).trim_end().as_bytes(), out),
+            Content::Gap { .. } => self.text_line(record, gap_text(record).as_bytes(), out),
         }
     }
 
@@ -133,6 +146,43 @@ impl Encoder {
         }
         out.write_all(line)?;
         out.write_all(b"\n")
+    }
+
+    fn logfmt(&mut self, record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
+        if let Content::Lines { .. } = &record.content {
+            return record.lines_apart().try_for_each(|line| self.logfmt(&line, out));
+        }
+        let origin = record.origin.rendered_logfmt.get_or_init(|| logfmt_origin(&record.origin, &self.host));
+        out.extend_from_slice(b"timestamp=");
+        self.clock.write(record.timestamp, out);
+        if let Some(level) = record.attributes.as_ref().and_then(|attributes| attributes.level) {
+            logfmt::pair("level", level.as_str().as_bytes(), out);
+        }
+        logfmt::pair("stream", record.stream.as_str().as_bytes(), out);
+        out.extend_from_slice(origin);
+        match &record.content {
+            Content::Line { message, partial, .. } => {
+                if *partial {
+                    out.extend_from_slice(b" _partial=true");
+                }
+                if !logfmt::pair("message", text_of(record, message), out) {
+                    out.extend_from_slice(b" _invalid_utf8=true");
+                }
+            }
+            Content::Lines { .. } => {}
+            Content::Gap { bytes, reason } => {
+                write!(out, " lost_bytes={bytes}")?;
+                if let Some(reason) = reason {
+                    write!(out, " lost_reason={reason}")?;
+                }
+                logfmt::pair("message", gap_text(record).as_bytes(), out);
+            }
+        }
+        if let Some(attributes) = &record.attributes {
+            attributes::logfmt(attributes, out)?;
+        }
+        out.push(b'\n');
+        Ok(())
     }
 
     fn raw(&self, record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
@@ -167,6 +217,17 @@ fn json_stream(stream: Stream) -> &'static [u8] {
 /// What stands in place of missing bytes, unless something else is asked for.
 pub const DEFAULT_GAP_MARKER: &str = "[capture-agent: {bytes} bytes of output are missing here: {reason}]\n";
 
+/// What stands in place of missing bytes where it has a line or a message of its own; empty for a line.
+#[must_use]
+pub fn gap_text(record: &Record) -> String {
+    gap(record, DEFAULT_GAP_MARKER).trim_end().to_owned()
+}
+
+/// What a record says, where its fields have a place of their own: the text among them, or else the line.
+fn text_of<'a>(record: &'a Record, line: &'a [u8]) -> &'a [u8] {
+    record.attributes.as_deref().and_then(Attributes::message).map_or(line, str::as_bytes)
+}
+
 fn gap(record: &Record, marker: &str) -> String {
     match &record.content {
         Content::Gap { bytes, reason } => {
@@ -194,6 +255,19 @@ fn json_tail(origin: &Origin, host: &str) -> Vec<u8> {
     json_field("host", host, &mut out);
     json_field("source_type", "ebpf", &mut out);
     out.extend_from_slice(b"}\n");
+    out
+}
+
+/// What is the same for all records of an origin.
+fn logfmt_origin(origin: &Origin, host: &str) -> Vec<u8> {
+    // Hexadecimal digits need no quotes.
+    let mut out = b" container_id=".to_vec();
+    out.extend_from_slice(origin.container_id.as_bytes());
+    if let Some(metadata) = &origin.metadata {
+        logfmt::pair("container_name", metadata.name.as_bytes(), &mut out);
+        logfmt::pair("image", metadata.image.as_bytes(), &mut out);
+    }
+    logfmt::pair("host", host.as_bytes(), &mut out);
     out
 }
 
@@ -227,108 +301,4 @@ impl TimestampCache {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::sync::Arc;
-
-    use bytes::Bytes;
-    use capture_common::Stream;
-
-    use super::*;
-    use crate::containers::directory::Metadata;
-    use crate::pipeline::record::Account;
-
-    fn record(content: Content) -> Record {
-        let metadata = Metadata {
-            id: "ab".repeat(32),
-            name: "web".to_owned(),
-            image: "nginx:1".to_owned(),
-            labels: BTreeMap::from([("team".to_owned(), "a \"b\"".to_owned())]),
-        };
-        let origin = Origin::new("ab".repeat(32).into(), Some(Arc::new(metadata)), Arc::new(Account::default()));
-        Record {
-            origin: Arc::new(origin),
-            stream: Stream::Stderr,
-            timestamp: 1_700_000_000_000_000_042,
-            completed: 0,
-            position: 0,
-            content,
-            attributes: None,
-        }
-    }
-
-    fn line(message: &'static [u8], newline: bool, partial: bool) -> Record {
-        record(Content::Line { message: Bytes::from_static(message), newline, partial, omitted: 0 })
-    }
-
-    fn encode(encoding: Encoding, record: &Record) -> Vec<u8> {
-        let mut out = Vec::new();
-        Encoder::new(encoding, "host-1".to_owned(), false).encode(record, &mut out);
-        out
-    }
-
-    #[test]
-    fn json_has_the_fields_of_docker_logs() {
-        let text = encode(Encoding::Json, &line(b"a\t\"\xff", true, false));
-        let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
-        assert_eq!(
-            value,
-            serde_json::json!({
-                "timestamp": "2023-11-14T22:13:20.000000042Z", "message": "a\t\"\u{fffd}", "stream": "stderr",
-                "container_id": "ab".repeat(32), "container_name": "web", "image": "nginx:1",
-                "label": {"team": "a \"b\""}, "host": "host-1", "source_type": "ebpf",
-            })
-        );
-        assert_eq!(memchr::memchr_iter(b'\n', &text).count(), 1);
-    }
-
-    #[test]
-    fn lines_of_one_write_are_as_each_by_itself() {
-        let messages = ["first", "", "with \"quotes\""];
-        let data = messages.map(|message| format!("{message}\n")).concat();
-        let together = record(Content::Lines { data: data.into(), count: 3 });
-        assert_eq!(together.lines(), 3);
-        for encoding in [Encoding::Json, Encoding::Text, Encoding::Raw] {
-            let apart: Vec<u8> =
-                messages.iter().flat_map(|message| encode(encoding, &line(message.as_bytes(), true, false))).collect();
-            assert_eq!(encode(encoding, &together), apart, "{encoding:?}");
-        }
-    }
-
-    #[test]
-    fn json_marks_pieces_and_gaps() {
-        let piece: serde_json::Value =
-            serde_json::from_slice(&encode(Encoding::Json, &line(b"a", false, true))).unwrap();
-        assert_eq!(piece["_partial"], true);
-        let gap = record(Content::Gap { bytes: 7, reason: Some("ring_full") });
-        let gap: serde_json::Value = serde_json::from_slice(&encode(Encoding::Json, &gap)).unwrap();
-        assert_eq!((&gap["lost_bytes"], &gap["lost_reason"]), (&7.into(), &"ring_full".into()));
-    }
-
-    #[test]
-    fn raw_is_exact() {
-        assert_eq!(encode(Encoding::Raw, &line(b"a\xff\0", true, false)), b"a\xff\0\n");
-        assert_eq!(encode(Encoding::Raw, &line(b"a", false, false)), b"a");
-        let gap = record(Content::Gap { bytes: 7, reason: Some("ring_full") });
-        assert!(encode(Encoding::Raw, &gap).ends_with(b"7 bytes of output are missing here: ring_full]\n"));
-        let mut out = Vec::new();
-        Encoder::new(Encoding::Raw, String::new(), false)
-            .gap_marker("<{bytes} {reason}>".to_owned())
-            .encode(&gap, &mut out);
-        assert_eq!(out, b"<7 ring_full>");
-    }
-
-    #[test]
-    fn text_names_the_container_and_the_stream() {
-        assert_eq!(encode(Encoding::Text, &line(b"hello", false, false)), b"web stderr | hello\n");
-    }
-
-    #[test]
-    fn an_unknown_container_goes_by_its_id() {
-        let origin = Origin::new("cd".repeat(32).into(), None, Arc::new(Account::default()));
-        let record = Record { origin: Arc::new(origin), ..line(b"x", true, false) };
-        let value: serde_json::Value = serde_json::from_slice(&encode(Encoding::Json, &record)).unwrap();
-        assert_eq!((value["container_id"].as_str(), value.get("container_name")), (Some(&*"cd".repeat(32)), None));
-        assert_eq!(encode(Encoding::Text, &record), format!("{} stderr | x\n", "cd".repeat(32)).into_bytes());
-    }
-}
+mod tests;

@@ -6,18 +6,17 @@
 /// Bytes that are looked at together.
 const BLOCK: usize = 32;
 
-/// Appends `text` as a string in quotes. What is not UTF-8 becomes U+FFFD.
-pub fn string(text: &[u8], out: &mut Vec<u8>) {
+/// Appends `text` as a string in quotes. Whether it is UTF-8: what is not becomes U+FFFD.
+pub fn string(text: &[u8], out: &mut Vec<u8>) -> bool {
     out.push(b'"');
-    if text.is_ascii() {
+    let is_text = text.is_ascii() || std::str::from_utf8(text).is_ok();
+    if is_text {
         escaped(text, out);
     } else {
-        match std::str::from_utf8(text) {
-            Ok(text) => escaped(text.as_bytes(), out),
-            Err(_) => escaped(String::from_utf8_lossy(text).as_bytes(), out),
-        }
+        escaped(String::from_utf8_lossy(text).as_bytes(), out);
     }
     out.push(b'"');
+    is_text
 }
 
 fn escaped(mut text: &[u8], out: &mut Vec<u8>) {
@@ -104,8 +103,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_text_is_replaced() {
+    fn what_is_not_text_is_replaced_and_told() {
         assert_eq!(rendered(b"a\xffb\"\xe2\x82"), "\"a\u{fffd}b\\\"\u{fffd}\"");
+        let is_text = |text: &[u8]| string(text, &mut Vec::new());
+        assert!(is_text(b"") && is_text(b"a") && is_text("\u{fffd}".as_bytes()));
+        assert!(!is_text(b"\xff") && !is_text(&[&[b'x'; 99][..], b"\xe2\x82"].concat()));
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod delivery;
 pub mod encode;
 pub mod file;
 pub mod json;
+pub mod logfmt;
 
 use std::collections::HashMap;
 use std::io;

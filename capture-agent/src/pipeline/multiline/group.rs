@@ -91,6 +91,7 @@ impl Group {
 fn length(record: &Record) -> u64 {
     match &record.content {
         Content::Line { message, newline, .. } => message.len() as u64 + u64::from(*newline),
+        Content::Lines { data, .. } => data.len() as u64,
         Content::Gap { .. } => 0,
     }
 }

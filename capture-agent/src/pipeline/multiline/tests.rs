@@ -72,6 +72,7 @@ impl Writer {
 fn text(record: &Record) -> String {
     match &record.content {
         Content::Line { message, .. } => String::from_utf8(message.to_vec()).unwrap(),
+        Content::Lines { .. } => unreachable!("single lines"),
         Content::Gap { bytes, .. } => format!("[{bytes}]"),
     }
 }

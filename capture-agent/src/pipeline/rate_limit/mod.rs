@@ -153,6 +153,8 @@ impl Container {
     fn push(&mut self, record: Record, limit: Limit, now: Instant, out: &mut Vec<Record>) {
         let goes_on = match record.content {
             Content::Line { partial, .. } => partial,
+            // The pipeline takes lines apart before.
+            Content::Lines { .. } => false,
             // What the kernel side has lost is told in any case.
             Content::Gap { .. } => {
                 self.streams[record.stream as usize].fate = None;

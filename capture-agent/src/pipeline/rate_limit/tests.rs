@@ -33,6 +33,7 @@ fn limit(lines_per_second: u32, burst: Option<u32>) -> RateLimit {
 fn text(records: &[Record]) -> Vec<i64> {
     let text = |record: &Record| match record.content {
         Content::Line { .. } => record.timestamp,
+        Content::Lines { .. } => unreachable!("single lines"),
         Content::Gap { bytes, reason } => {
             assert_eq!(reason, Some(RATE_LIMIT));
             -bytes.cast_signed()

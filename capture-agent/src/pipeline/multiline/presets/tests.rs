@@ -35,7 +35,7 @@ fn events(preset: Preset, text: &'static str) -> Vec<String> {
     stage.finish(&mut out);
     let message = |record: &Record| match &record.content {
         Content::Line { message, .. } => String::from_utf8(message.to_vec()).unwrap(),
-        Content::Gap { .. } => unreachable!("nothing is missing"),
+        Content::Lines { .. } | Content::Gap { .. } => unreachable!("single lines, and nothing is missing"),
     };
     let events: Vec<_> = out.iter().map(message).collect();
     assert_eq!(events.join("\n"), text.strip_suffix('\n').unwrap_or(text));

@@ -135,6 +135,7 @@ fn bytes(records: &[Record], stream: Stream) -> Vec<u8> {
                 bytes.extend_from_slice(message);
                 bytes.extend(newline.then_some(b'\n'));
             }
+            Content::Lines { data, .. } => bytes.extend_from_slice(data),
             Content::Gap { .. } => bytes.extend_from_slice(b"[gap]"),
         }
     }
