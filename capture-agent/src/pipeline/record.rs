@@ -207,6 +207,22 @@ impl Record {
         Uid(u128::from(self.timestamp.cast_unsigned()) << 64 | u128::from(hash))
     }
 
+    /// Bytes of memory that it holds, about: what a queue of records is to be bounded by. Fields take some times as much
+    /// as the text that they were read from.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        let message = match &self.content {
+            Content::Line { message, .. } => message.len(),
+            Content::Gap { .. } => 0,
+        };
+        let attributes = self.attributes.as_ref().map_or(0, |attributes| {
+            let field =
+                |(name, value): &(String, serde_json::Value)| size_of::<String>() + name.len() + memory_of(value);
+            size_of::<Attributes>() + attributes.fields.iter().map(field).sum::<usize>()
+        });
+        (size_of::<Self>() + message + attributes) as u64
+    }
+
     /// Bytes of the container's stream that the record stands for.
     #[must_use]
     pub fn stream_bytes(&self) -> u64 {
@@ -254,6 +270,20 @@ impl Record {
     }
 }
 
+/// Bytes of a value, with those that it owns.
+fn memory_of(value: &serde_json::Value) -> usize {
+    use serde_json::Value;
+    size_of::<Value>()
+        + match value {
+            Value::String(text) => text.len(),
+            Value::Array(values) => values.iter().map(memory_of).sum(),
+            Value::Object(members) => {
+                members.iter().map(|(name, value)| size_of::<String>() + name.len() + memory_of(value)).sum()
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,5 +311,17 @@ mod tests {
         assert_eq!(line("abc", true, 0).stream_bytes(), 4);
         assert_eq!(line("abc", true, 1).stream_bytes(), 5, "a carriage return was left out");
         assert_eq!(line("[redacted]", false, -7).stream_bytes(), 3, "and here something longer was put in");
+    }
+
+    #[test]
+    fn what_a_record_holds_counts_what_it_was_read_as() {
+        let plain = line("abc", true, 0).memory();
+        assert_eq!(plain, size_of::<Record>() as u64 + 3);
+        let fields = vec![("k".to_owned(), serde_json::json!({"a": ["x", 1], "b": "yy"}))];
+        let attributes = Some(Box::new(Attributes { fields, ..Attributes::default() }));
+        let read = Record { attributes, ..line("abc", true, 0) }.memory();
+        // Three names, five values, and six bytes of their texts.
+        let expected = size_of::<Attributes>() + 3 * size_of::<String>() + 5 * size_of::<serde_json::Value>() + 6;
+        assert_eq!(read - plain, expected as u64);
     }
 }

@@ -205,6 +205,13 @@ impl Container {
         self.streams[stream as usize].group.as_ref().map_or(u64::MAX, Group::place)
     }
 
+    /// Lets go of memory that is not the held lines' own.
+    pub(super) fn detach(&mut self) {
+        for group in self.streams.iter_mut().filter_map(|lines| lines.group.as_mut()) {
+            group.detach();
+        }
+    }
+
     /// When the first event is given out.
     pub(super) fn deadline(&self, settings: &Settings) -> Option<Instant> {
         let groups = self.streams.iter().filter_map(|lines| lines.group.as_ref());

@@ -11,6 +11,9 @@ const MOST_UNSURE: usize = 32;
 /// An event that grows slowly is given out after so many times the pause that it may make.
 const PATIENCE: u32 = 8;
 
+/// A message of so many bytes is most of the memory that it is a slice of.
+const LARGE: usize = 64 << 10;
+
 /// A record with its place among those of its container.
 pub(super) type Placed = (u64, Record);
 
@@ -20,6 +23,8 @@ pub(super) struct Group {
     parts: Vec<Placed>,
     /// How many of the parts belong to the event; the others may.
     sure: usize,
+    /// How many of the parts have memory of their own.
+    detached: usize,
     /// Of all messages.
     bytes: u64,
     since: Instant,
@@ -29,7 +34,7 @@ pub(super) struct Group {
 impl Group {
     pub(super) fn new(part: Placed, now: Instant) -> Self {
         let bytes = length(&part.1);
-        Self { parts: vec![part], sure: 1, bytes, since: now, last: now }
+        Self { parts: vec![part], sure: 1, detached: 0, bytes, since: now, last: now }
     }
 
     /// Place of its first line.
@@ -72,6 +77,19 @@ impl Group {
         if is_sure {
             self.sure = self.parts.len();
         }
+    }
+
+    /// Gives what is held memory of its own. Until then a short line keeps all of the reader's memory that it is a slice
+    /// of, and with it what others wrote at that time.
+    pub(super) fn detach(&mut self) {
+        for (_, part) in &mut self.parts[self.detached..] {
+            if let Content::Line { message, .. } = &mut part.content
+                && message.len() < LARGE
+            {
+                *message = Bytes::copy_from_slice(message);
+            }
+        }
+        self.detached = self.parts.len();
     }
 
     pub(super) fn deadline(&self, timeout: Duration) -> Instant {

@@ -59,6 +59,7 @@ impl Multiline {
             while let Some(record) = records.next_if(|record| Arc::ptr_eq(&record.origin, &origin)) {
                 container.push(record, settings, now, out);
             }
+            container.detach();
             self.deadline = [self.deadline, container.deadline(settings)].into_iter().flatten().min();
         }
     }

@@ -202,6 +202,22 @@ fn the_pieces_of_a_long_line_are_joined_without_a_newline() {
 }
 
 #[test]
+fn a_held_line_keeps_no_memory_but_its_own() {
+    let arena = Bytes::from(vec![b'x'; 256 << 10]);
+    let mut writer = Writer::new(origin("a"));
+    let mut slice = |from: usize, to: usize| {
+        let content = Content::Line { message: arena.slice(from..to), newline: true, partial: false, omitted: 0 };
+        writer.record(Stream::Stdout, content)
+    };
+    let (mut stage, mut out) = (stage(json!({"start_pattern": "^y"})), Vec::new());
+    stage.process(vec![slice(0, 10), slice(10, 1000)], Instant::now(), &mut out);
+    assert!(out.is_empty());
+    assert!(arena.is_unique());
+    stage.finish(&mut out);
+    assert_eq!(text(&out[0]), format!("{}\n{}", "x".repeat(10), "x".repeat(990)));
+}
+
+#[test]
 fn a_gap_ends_an_event() {
     let mut writer = Writer::new(origin("a"));
     let mut records = writer.stdout(&["a", " b"]);
