@@ -40,7 +40,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<u8> {
     let overlay: Box<Overlay> = Box::new(move |config| args.settings.lay_over(config));
     let reloads = Arc::<ReloadStats>::default();
     let reloader = Reloader::new(file, overlay, Arc::clone(&reloads))?;
-    let Config { capture, docker, admin, sinks } = reloader.config().clone();
+    let Config { capture, docker, admin, sinks, select: _, pipeline: _ } = reloader.config().clone();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(1)

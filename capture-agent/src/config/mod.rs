@@ -8,7 +8,6 @@ mod capture;
 mod delivery;
 mod docker;
 mod file;
-mod filter;
 pub mod page;
 pub mod reload;
 mod schema;
@@ -21,12 +20,14 @@ mod yaml;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::pipeline::PipelineConfig;
+use crate::pipeline::select::SelectConfig;
+
 pub use self::admin::AdminSection;
 pub use self::capture::{CaptureSection, LONGEST_LINE, SESSIONS_MAX};
 pub use self::delivery::{BatchConfig, BufferConfig, BufferType, OnFull, RetryConfig};
 pub use self::docker::DockerSection;
 pub use self::file::{ConfigError, ConfigFile, DEFAULT_PATH, Loaded, Overlay};
-pub use self::filter::{FilterConfig, SelectorConfig, StreamName};
 pub use self::schema::schema;
 pub use self::secret::{Secret, SecretError};
 pub use self::sink::{BuildError, SinkConfig, SinkContext, SinkName, Sinks};
@@ -43,6 +44,10 @@ pub struct Config {
     pub docker: DockerSection,
     /// What the agent keeps and shows of its own operation. A change takes effect at the next start.
     pub admin: AdminSection,
+    /// Which containers are captured.
+    pub select: SelectConfig,
+    /// What happens to records on their way to all sinks.
+    pub pipeline: PipelineConfig,
     /// Where records go: any number of sinks, each with a name of your choice. Without any there is one, `console`,
     /// which writes JSON to standard output.
     pub sinks: Sinks,
@@ -55,6 +60,8 @@ impl Config {
         let mut problems = Vec::new();
         self.capture.problems(&mut problems);
         self.docker.problems(&mut problems);
+        problems.extend(self.select.build().err().map(|error| Problem::of("select", error.to_string())));
+        problems.extend(self.pipeline.build().err().map(|error| Problem::of("pipeline", error.to_string())));
         self.sinks.problems(&mut problems);
         problems
     }

@@ -9,7 +9,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{BufferConfig, FilterConfig, Problem};
+use super::{BufferConfig, Problem};
+use crate::pipeline::select::FilterConfig;
 use crate::sinks::console::ConsoleConfig;
 use crate::sinks::delivery::Sink;
 use crate::sinks::file::FileConfig;

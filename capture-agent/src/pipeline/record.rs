@@ -213,6 +213,7 @@ impl Record {
     pub fn memory(&self) -> u64 {
         let message = match &self.content {
             Content::Line { message, .. } => message.len(),
+            Content::Lines { data, .. } => data.len(),
             Content::Gap { .. } => 0,
         };
         let attributes = self.attributes.as_ref().map_or(0, |attributes| {

@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Console;
-use crate::config::{BufferConfig, FilterConfig, SinkContext};
+use crate::config::{BufferConfig, SinkContext};
+use crate::pipeline::select::FilterConfig;
 use crate::sinks::encode::{DEFAULT_GAP_MARKER, Encoder, Encoding};
 
 /// Records on standard output.

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Files, PathTemplate};
-use crate::config::{BufferConfig, FilterConfig, RetryConfig, SinkContext};
+use crate::config::{BufferConfig, RetryConfig, SinkContext};
+use crate::pipeline::select::FilterConfig;
 use crate::sinks::encode::{DEFAULT_GAP_MARKER, Encoder, Encoding};
 
 /// Records in files, one for each value of a path template.
