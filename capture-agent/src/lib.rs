@@ -1,12 +1,13 @@
 //! capture-agent takes container output where it crosses into the kernel, and delivers it.
 //!
-//! Data flows one way: [`kernel`] → [`session`] → [`pipeline`] → [`sinks`]. Metadata from [`containers`] joins at the
+//! Data flows one way: [`kernel`] → [`session`] → [`pipeline`] → [`delivery`] → [`sinks`]. Metadata from [`containers`] joins at the
 //! session.
 
 pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod containers;
+pub mod delivery;
 pub mod histogram;
 pub mod kernel;
 pub mod memory;

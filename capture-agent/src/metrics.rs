@@ -7,6 +7,7 @@ mod family;
 mod programs;
 mod reloads;
 mod sessions;
+mod sinks;
 
 use std::sync::Arc;
 
@@ -17,8 +18,10 @@ use prometheus::{Encoder as _, TextEncoder};
 use tokio::runtime::Handle;
 
 use self::family::Source;
+use self::sessions::Accounts;
 use crate::config::reload::ReloadStats;
 use crate::containers::docker::SocketHealth;
+use crate::delivery::Control;
 use crate::kernel::BpfStats;
 use crate::session::ledger::Ledger;
 
@@ -39,6 +42,8 @@ pub struct Sources {
     pub docker: Arc<SocketHealth>,
     /// Reloads of the configuration.
     pub reloads: Arc<ReloadStats>,
+    /// The sinks.
+    pub sinks: Control,
     /// The runtime that everything but the admin server runs on.
     pub runtime: Handle,
     /// Statistics of the eBPF programs, if they are wanted.
@@ -49,8 +54,10 @@ impl Metrics {
     /// Metrics that read `sources` whenever they are asked for.
     #[must_use]
     pub fn new(sources: Sources) -> Self {
-        let Sources { ledger, docker, reloads, runtime, bpf } = sources;
-        let mut sources: Vec<Arc<dyn Source>> = vec![ledger, docker, reloads, Arc::new(runtime)];
+        let Sources { ledger, docker, reloads, sinks, runtime, bpf } = sources;
+        let accounts = Accounts { ledger, sinks: sinks.clone() };
+        let mut sources: Vec<Arc<dyn Source>> =
+            vec![Arc::new(accounts), Arc::new(sinks), docker, reloads, Arc::new(runtime)];
         sources.extend(bpf.map(|bpf| -> Arc<dyn Source> { bpf }));
         Self { sources, process: ProcessCollector::for_self() }
     }

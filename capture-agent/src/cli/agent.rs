@@ -18,6 +18,7 @@ use crate::containers::cgroups::Hierarchy;
 use crate::containers::directory::Directory;
 use crate::containers::discovery::{Discovery, Found};
 use crate::containers::docker::{DockerClient, DockerConfig};
+use crate::delivery::{Fanout, GRACE, SinkSpec};
 use crate::kernel::{self, BpfStats, Kernel, KernelConfig, SlotTable};
 use crate::memory;
 use crate::metrics::{Metrics, Sources};
@@ -25,8 +26,10 @@ use crate::session::ledger::Ledger;
 use crate::session::positions::Positions;
 use crate::session::state::{StateDir, StateWriter};
 use crate::session::{ReaderConfig, StopReader};
-use crate::sinks::Queue;
 use crate::sinks::delivery::Sink;
+
+/// Name of the one sink that there is without a configuration: in the labels of the metrics.
+const DEFAULT_SINK: &str = "default";
 
 /// How often containers are looked for that the kernel side did not see being made.
 const RESCAN_INTERVAL: Duration = Duration::from_secs(30);
@@ -99,6 +102,7 @@ impl AgentSettings {
         let ledger = Arc::new(Ledger::new(grace));
         let bpf_stats = Arc::<BpfStats>::default();
         let readiness = Arc::new(Readiness::default());
+        let fanout = Fanout::new(GRACE);
         let mut positions = Positions::default();
         let mut admin = None;
         if let Some(args) = &self.admin {
@@ -107,6 +111,7 @@ impl AgentSettings {
                 ledger: Arc::clone(&ledger),
                 docker: docker.health(),
                 reloads: Arc::clone(&self.reloads),
+                sinks: fanout.control(),
                 runtime: Handle::current(),
                 bpf: args.bpf_stats.then(|| Arc::clone(&bpf_stats)),
             };
@@ -122,12 +127,14 @@ impl AgentSettings {
         bpf_stats.read_from(Arc::clone(&kernel));
         let output_closed = CancellationToken::new();
         let admission = Arc::<Notify>::default();
-        let queue = Queue::start(sink(self.sinks)?, output_closed.clone()).context("no thread for the sink")?;
+        fanout
+            .control()
+            .add(SinkSpec { closed: Some(output_closed.clone()), ..SinkSpec::new(DEFAULT_SINK, sink(self.sinks)?) })?;
         let (reader, stop_reader) = ReaderConfig {
             kernel: Arc::clone(&kernel),
             directory: Arc::clone(&directory),
             ledger: Arc::clone(&ledger),
-            queue,
+            fanout,
             max_line: self.capture.max_line_bytes.0 as usize,
             only: self.only.clone(),
             rotation_interval: self.capture.rotation_interval.0,

@@ -48,13 +48,7 @@ impl Definition {
     }
 
     pub(super) fn sample_f64(&self, value: f64, labels: &[(&str, &str)]) -> Metric {
-        let labels = labels.iter().map(|(name, value)| {
-            let mut label = LabelPair::default();
-            label.set_name((*name).to_owned());
-            label.set_value((*value).to_owned());
-            label
-        });
-        let mut metric = Metric::from_label(labels.collect());
+        let mut metric = labelled(labels);
         if self.kind == MetricType::COUNTER {
             let mut counter = Counter::default();
             counter.set_value(value);
@@ -68,8 +62,23 @@ impl Definition {
     }
 }
 
+fn labelled(labels: &[(&str, &str)]) -> Metric {
+    let labels = labels.iter().map(|(name, value)| {
+        let mut label = LabelPair::default();
+        label.set_name((*name).to_owned());
+        label.set_value((*value).to_owned());
+        label
+    });
+    Metric::from_label(labels.collect())
+}
+
 /// The sample of a histogram without labels.
 pub(super) fn distribution(read: &Distribution) -> Metric {
+    distribution_of(read, &[])
+}
+
+/// The sample of a histogram.
+pub(super) fn distribution_of(read: &Distribution, labels: &[(&str, &str)]) -> Metric {
     let buckets = read.buckets.iter().map(|(bound, cumulative)| {
         let mut bucket = Bucket::default();
         bucket.set_upper_bound(*bound);
@@ -80,7 +89,7 @@ pub(super) fn distribution(read: &Distribution) -> Metric {
     histogram.set_bucket(buckets.collect());
     histogram.set_sample_count(read.count);
     histogram.set_sample_sum(read.sum);
-    let mut metric = Metric::default();
+    let mut metric = labelled(labels);
     metric.set_histogram(histogram);
     metric
 }

@@ -1,11 +1,14 @@
 //! The accounts of the ledger.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use capture_common::{LostReason, Stream};
 use prometheus::proto::{Metric, MetricFamily};
 
 use super::family::{Definition, Reading, Source, counter, distribution, gauge, histogram};
+use crate::delivery::Control;
+use crate::pipeline::record::DropKind;
 use crate::session::ledger::Ledger;
 use crate::session::totals::{AgentTotals, ContainerTotals, SessionError, StreamTotals};
 
@@ -29,7 +32,7 @@ const AGENT: [Reading<AgentTotals, u64>; 7] = [
 const UTILIZATION: Definition =
     gauge("log_capturer_stream_pool_utilization", "Share of the container slots that are in use, 0 to 1.");
 
-const LINES: Definition = counter("log_capturer_logs_processed_total", "Lines that the sinks took.");
+const LINES: Definition = counter("log_capturer_logs_processed_total", "Lines that a sink took.");
 
 const RECONCILE_FAILURES: Definition = counter(
     "log_capturer_reconcile_failures_total",
@@ -50,35 +53,51 @@ const ROTATIONS: Definition =
 const STREAM_ERRORS: Definition =
     counter("log_capturer_stream_errors_total", "What went wrong with the sessions of a container.");
 
-const STREAM: [Reading<StreamTotals, u64>; 4] = [
-    (counter("log_capturer_lines_total", "Lines that the sinks took."), |stream| stream.lines),
+const STREAM: [Reading<StreamTotals, u64>; 5] = [
+    (counter("log_capturer_lines_total", "Lines that every sink took that was to have them."), |stream| stream.lines),
     (counter("log_capturer_written_bytes_total", "Bytes that containers wrote."), |stream| stream.written),
     (counter("log_capturer_captured_bytes_total", "Bytes that the kernel side put into the ring buffer."), |stream| {
         stream.submitted
     }),
-    (counter("log_capturer_delivered_bytes_total", "Bytes that the sinks took."), |stream| stream.delivered),
+    (counter("log_capturer_delivered_bytes_total", "Bytes that every sink took that was to have them."), |stream| {
+        stream.delivered
+    }),
+    (
+        counter("log_capturer_filtered_bytes_total", "Bytes that were captured and that no sink was to have."),
+        |stream| stream.filtered,
+    ),
 ];
 
 const LOST: Definition =
     counter("log_capturer_lost_bytes_total", "Bytes that the kernel side did not put into the ring buffer.");
 
-const DROPPED: Definition =
-    counter("log_capturer_dropped_bytes_total", "Bytes that were captured and not delivered to a sink.");
+const DROPPED: Definition = counter(
+    "log_capturer_dropped_bytes_total",
+    "Bytes that were captured and did not reach every sink that was to have them.",
+);
 
-impl Source for Ledger {
+/// The ledger, and the names of the sinks that its lines are counted by.
+pub(super) struct Accounts {
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) sinks: Control,
+}
+
+impl Source for Accounts {
     fn read(&self, give: &mut dyn FnMut(MetricFamily)) {
-        let (agent, containers) = self.snapshot();
+        let ledger = &*self.ledger;
+        let (agent, containers) = ledger.snapshot();
         for (definition, read) in &AGENT {
             give(definition.family(vec![definition.sample(read(&agent), &[])]));
         }
         give(UTILIZATION.family(vec![UTILIZATION.sample_f64(utilization(&agent), &[])]));
-        give(RECONCILE_FAILURES.family(vec![RECONCILE_FAILURES.sample(self.reconcile_failures(), &[])]));
-        give(STATE_ERRORS.family(vec![STATE_ERRORS.sample(self.state_errors.load(Relaxed), &[])]));
-        give(AGES.family(vec![distribution(&self.ages.read())]));
-        give(LATENCY.family(vec![distribution(&self.latencies.read())]));
+        give(RECONCILE_FAILURES.family(vec![RECONCILE_FAILURES.sample(ledger.reconcile_failures(), &[])]));
+        give(STATE_ERRORS.family(vec![STATE_ERRORS.sample(ledger.state_errors.load(Relaxed), &[])]));
+        give(AGES.family(vec![distribution(&ledger.ages.read())]));
+        give(LATENCY.family(vec![distribution(&ledger.latencies.read())]));
         give(ROTATIONS.family(containers.iter().map(rotations).collect()));
         give(STREAM_ERRORS.family(containers.iter().flat_map(errors).collect()));
-        give(LINES.family(containers.iter().map(lines).collect()));
+        let sinks: Vec<_> = self.sinks.names();
+        give(LINES.family(containers.iter().flat_map(|container| lines(container, &sinks)).collect()));
         for (definition, read) in &STREAM {
             let samples = each_stream(&containers, |labels, totals| vec![definition.sample(read(totals), &labels)]);
             give(definition.family(samples));
@@ -90,7 +109,8 @@ impl Source for Ledger {
                 .collect()
         })));
         give(DROPPED.family(each_stream(&containers, |[id, name, stream], totals| {
-            vec![DROPPED.sample(totals.dropped, &[id, name, stream, ("reason", "queue_full")])]
+            let by_kind = DropKind::ALL.into_iter().zip(totals.dropped);
+            by_kind.map(|(kind, bytes)| DROPPED.sample(bytes, &[id, name, stream, ("reason", kind.as_str())])).collect()
         })));
     }
 }
@@ -100,9 +120,13 @@ fn utilization(agent: &AgentTotals) -> f64 {
     agent.active_sessions as f64 / agent.capacity.max(1) as f64
 }
 
-fn lines(container: &ContainerTotals) -> Metric {
-    let lines = container.streams.iter().map(|stream| stream.lines).sum();
-    LINES.sample(lines, &[("source_type", "docker"), ("source_id", &*container.id), ("pipeline", "default")])
+/// One for each sink, from the container's start.
+fn lines(container: &ContainerTotals, sinks: &[Arc<str>]) -> impl Iterator<Item = Metric> {
+    sinks.iter().map(|sink| {
+        let lines = container.by_sink.iter().find(|(name, _)| name == sink).map_or(0, |(_, lines)| *lines);
+        let labels = [("source_type", "docker"), ("source_id", &*container.id), ("pipeline", &**sink)];
+        LINES.sample(lines, &labels)
+    })
 }
 
 fn rotations(container: &ContainerTotals) -> Metric {

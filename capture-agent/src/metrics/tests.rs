@@ -5,7 +5,11 @@ use std::time::Duration;
 use capture_common::{LostReason, Stream};
 
 use super::*;
+use crate::delivery::{Fanout, SinkSpec};
+use crate::pipeline::record::DropKind;
 use crate::session::totals::{AgentTotals, ContainerTotals, KernelTotals, SessionError, StreamTotals};
+use crate::sinks::console::Console;
+use crate::sinks::encode::{Encoder, Encoding};
 
 const DOCUMENTED: &str = include_str!("../../../docs/metrics.md");
 
@@ -16,12 +20,14 @@ fn container(id: &str, name: &str) -> ContainerTotals {
         lost: [base + 3, base + 4, base + 5, base + 6],
         lines: base + 7,
         delivered: base + 8,
-        dropped: base + 9,
+        filtered: base + 9,
+        dropped: [base + 10, base + 11, base + 12, base + 13],
     };
     ContainerTotals {
         id: id.into(),
         name: name.into(),
         streams: [stream(100), stream(200)],
+        by_sink: vec![("default".into(), 314)],
         rotations: 2,
         errors: [1, 1, 1, 1],
         ended: None,
@@ -30,11 +36,16 @@ fn container(id: &str, name: &str) -> ContainerTotals {
 
 /// Metrics of a ledger, and of an agent that has just begun.
 pub(crate) fn of(ledger: Ledger) -> Metrics {
+    let encoder = Encoder::new(Encoding::Json, String::new(), false);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let fanout = Fanout::new(Duration::ZERO);
+    let sinks = fanout.control();
+    sinks.add(SinkSpec::new("default", Box::new(Console::new("default".parse().unwrap(), encoder)))).unwrap();
     let sources = Sources {
         ledger: Arc::new(ledger),
         docker: Arc::default(),
         reloads: Arc::default(),
+        sinks,
         runtime: runtime.handle().clone(),
         bpf: Some(Arc::default()),
     };
@@ -73,7 +84,13 @@ fn encoded(containers: Vec<ContainerTotals>) -> String {
         for (account, stream) in account.streams.iter().zip(container.streams) {
             account.lines.store(stream.lines, Relaxed);
             account.delivered.store(stream.delivered, Relaxed);
-            account.dropped.store(stream.dropped, Relaxed);
+            account.filtered.store(stream.filtered, Relaxed);
+            for (dropped, bytes) in account.dropped.iter().zip(stream.dropped) {
+                dropped.store(bytes, Relaxed);
+            }
+        }
+        for (sink, lines) in &container.by_sink {
+            account.taken(sink, *lines);
         }
         for _ in 0..container.rotations {
             ledger.rotated(&container.id);
@@ -124,7 +141,11 @@ fn totals_of_a_container_are_apart_by_stream_and_reason() {
     assert_line(&text, &format!("log_capturer_written_bytes_total{{{stderr}}} 201"));
     assert_line(&text, &format!("log_capturer_captured_bytes_total{{{stderr}}} 202"));
     assert_line(&text, &format!("log_capturer_delivered_bytes_total{{{stderr}}} 208"));
-    assert_line(&text, &format!("log_capturer_dropped_bytes_total{{{stderr},reason=\"queue_full\"}} 209"));
+    assert_line(&text, &format!("log_capturer_filtered_bytes_total{{{stderr}}} 209"));
+    for (kind, bytes) in DropKind::ALL.into_iter().zip(210..) {
+        let reason = kind.as_str();
+        assert_line(&text, &format!("log_capturer_dropped_bytes_total{{{stderr},reason=\"{reason}\"}} {bytes}"));
+    }
     for (reason, bytes) in LostReason::ALL.into_iter().zip(203..) {
         let reason = reason.as_str();
         assert_line(&text, &format!("log_capturer_lost_bytes_total{{{stderr},reason=\"{reason}\"}} {bytes}"));

@@ -123,8 +123,9 @@ impl Pipeline {
     }
 }
 
-/// Each line as a record of its own: what a stage says of one is not said of the others.
-fn apart(records: Vec<Record>) -> Vec<Record> {
+/// Each line as a record of its own: what is said of one is not said of the others.
+#[must_use]
+pub fn apart(records: Vec<Record>) -> Vec<Record> {
     if records.iter().any(|record| record.lines() > 1) {
         records.iter().flat_map(Record::lines_apart).collect()
     } else {

@@ -1,7 +1,7 @@
 //! What sessions hand to the pipeline, and the pipeline to sinks.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use capture_common::Stream;
@@ -44,21 +44,68 @@ impl Origin {
 pub struct Account {
     /// One for each stream.
     pub streams: [StreamAccount; 2],
-    /// Bytes that the container holds of the sink's queue.
-    pub queued: AtomicU64,
+    /// Lines that each sink took, by its name.
+    by_sink: Mutex<Vec<(Arc<str>, u64)>>,
 }
 
-/// What became of the bytes of one stream.
+/// What became of the bytes of one stream. Each record is counted once, however many sinks there are.
 #[derive(Debug, Default)]
 pub struct StreamAccount {
-    /// Records that the sink took.
+    /// Records that every sink has, or has in its disk buffer, that was to have them.
     pub lines: AtomicU64,
     /// Bytes of these records.
     pub delivered: AtomicU64,
-    /// Bytes of the records that the sink's full queue refused.
-    pub dropped: AtomicU64,
-    /// Bytes of the lines beyond the container's rate limit.
-    pub rate_limited: AtomicU64,
+    /// Bytes of the records that no sink was to have.
+    pub filtered: AtomicU64,
+    /// Bytes of the records that did not reach every sink that was to have them, by [`DropKind`].
+    pub dropped: [AtomicU64; DropKind::ALL.len()],
+}
+
+/// Why a record did not reach a sink that was to have it: the kinds that are told apart for each container. The reasons
+/// of each sink are finer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropKind {
+    /// The sink's buffer, in memory or on disk, had no room.
+    QueueFull,
+    /// The container's rate limit let it not pass.
+    RateLimit,
+    /// The destination would not take it.
+    Refused,
+    /// It could not be delivered in time: the sink gave up, was removed, or the agent ended.
+    Undelivered,
+}
+
+impl DropKind {
+    /// All kinds, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::QueueFull, Self::RateLimit, Self::Refused, Self::Undelivered];
+
+    /// Value of the `reason` label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::RateLimit => "rate_limit",
+            Self::Refused => "refused",
+            Self::Undelivered => "undelivered",
+        }
+    }
+}
+
+impl Account {
+    /// Counts lines of the container that a sink took.
+    pub fn taken(&self, sink: &Arc<str>, lines: u64) {
+        let mut by_sink = self.by_sink.lock().unwrap_or_else(PoisonError::into_inner);
+        match by_sink.iter_mut().find(|(name, _)| name == sink) {
+            Some((_, sum)) => *sum += lines,
+            None => by_sink.push((Arc::clone(sink), lines)),
+        }
+    }
+
+    /// Lines of the container that each sink took, by its name.
+    #[must_use]
+    pub fn by_sink(&self) -> Vec<(Arc<str>, u64)> {
+        self.by_sink.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// A line of output, a piece of one, lines of one write, or the mark of a gap.

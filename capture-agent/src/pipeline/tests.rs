@@ -7,7 +7,7 @@ use bytes::Bytes;
 use capture_common::Stream;
 use serde_json::json;
 
-use super::record::{Content, Level, Origin};
+use super::record::{Content, DropKind, Level, Origin};
 use super::*;
 use crate::containers::directory::Metadata;
 
@@ -112,7 +112,7 @@ fn the_stages_follow_each_other() {
     assert!(attributes[2].is_none() && attributes[3].is_none());
     let written: u64 = lines.iter().map(|line| line.len() as u64 + 1).sum();
     let passed: u64 = out.iter().map(Record::stream_bytes).sum();
-    assert_eq!(passed + origin.account.streams[0].rate_limited.load(Relaxed), written);
+    assert_eq!(passed + origin.account.streams[0].dropped[DropKind::RateLimit as usize].load(Relaxed), written);
 }
 
 #[test]

@@ -238,7 +238,8 @@ impl Entry {
             let account = &self.account.streams[stream];
             total.lines = account.lines.load(Relaxed);
             total.delivered = account.delivered.load(Relaxed);
-            total.dropped = account.dropped.load(Relaxed);
+            total.filtered = account.filtered.load(Relaxed);
+            total.dropped = std::array::from_fn(|kind| account.dropped[kind].load(Relaxed));
             for session in &current {
                 session[stream].add_to(total);
             }
@@ -247,6 +248,7 @@ impl Entry {
             id,
             name: Arc::clone(&self.name),
             streams,
+            by_sink: self.account.by_sink(),
             rotations: self.rotations,
             errors: self.errors,
             ended: self.ended,

@@ -87,7 +87,7 @@ impl Taken {
     fn read(account: &StreamAccount) -> Self {
         Self {
             bytes: account.delivered.load(Relaxed),
-            dropped: account.dropped.load(Relaxed),
+            dropped: account.dropped.iter().map(|bytes| bytes.load(Relaxed)).sum(),
             lines: account.lines.load(Relaxed),
         }
     }

@@ -19,9 +19,9 @@ use super::stream::kernel_totals;
 use super::totals::AgentTotals;
 use super::wakeup::{Asleep, Bell};
 use crate::containers::directory::Directory;
+use crate::delivery::Fanout;
 use crate::kernel::{self, Kernel, RingUse, SlotTable, WallClock, decode};
 use crate::pipeline::record::Record;
-use crate::sinks::Queue;
 
 /// What the ring buffer adds to each record (`BPF_RINGBUF_HDR_SZ`).
 const RING_HEADER: u64 = 8;
@@ -50,7 +50,7 @@ pub struct ReaderConfig {
     /// Totals.
     pub ledger: Arc<Ledger>,
     /// Where records go.
-    pub queue: Queue,
+    pub fanout: Fanout,
     /// Longest line in bytes; longer ones are given out in pieces.
     pub max_line: usize,
     /// The one container whose output is wanted; `None` for all.
@@ -179,7 +179,7 @@ impl Reader {
         self.tick(Instant::now(), true);
         self.hand_on();
         // What is counted after the sinks have finished.
-        self.config.queue.finish();
+        self.config.fanout.finish();
         self.seal_all(Instant::now());
         self.write_ledger();
     }
@@ -301,7 +301,7 @@ impl Reader {
             let now = kernel::monotonic();
             let latency = |record: &Record| Duration::from_nanos(now.saturating_sub(record.completed));
             self.config.ledger.latencies.observe_all(batch.iter().map(latency));
-            self.config.queue.deliver(batch, has_room);
+            self.config.fanout.deliver(batch, has_room);
         }
     }
 

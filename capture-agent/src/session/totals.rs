@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use capture_common::{LOST_REASONS, Stream};
 
+use crate::pipeline::record::DropKind;
+
 /// What can go wrong with a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionError {
@@ -43,12 +45,14 @@ pub struct StreamTotals {
     pub submitted: u64,
     /// Bytes that it did not, by `LostReason`.
     pub lost: [u64; LOST_REASONS],
-    /// Records that the sinks took: lines, or parts of lines that are too long.
+    /// Records that every sink has that was to have them: lines, or parts of lines that are too long.
     pub lines: u64,
-    /// Bytes of the records that the sinks took.
+    /// Bytes of these records.
     pub delivered: u64,
-    /// Bytes of the records that a sink's full queue refused.
-    pub dropped: u64,
+    /// Bytes of the records that no sink was to have.
+    pub filtered: u64,
+    /// Bytes of the records that did not reach every sink that was to have them, by [`DropKind`].
+    pub dropped: [u64; DropKind::ALL.len()],
 }
 
 /// Totals of one container.
@@ -60,6 +64,8 @@ pub struct ContainerTotals {
     pub name: Arc<str>,
     /// By [`Stream`].
     pub streams: [StreamTotals; 2],
+    /// Lines that each sink took, by its name.
+    pub by_sink: Vec<(Arc<str>, u64)>,
     /// Sessions that were sealed on their interval and reconciled.
     pub rotations: u64,
     /// By [`SessionError`].

@@ -48,6 +48,10 @@ impl Sink for Console {
         }
     }
 
+    fn takes_lines_together(&self) -> bool {
+        true
+    }
+
     fn check(&mut self) -> Result<(), SinkError> {
         Ok(())
     }

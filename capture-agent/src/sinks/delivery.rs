@@ -23,8 +23,17 @@ pub trait Sink: Send {
     /// What is wrong, in one sentence.
     fn check(&mut self) -> Result<(), SinkError>;
 
+    /// Whether it takes the lines of one write as one record ([`Content::Lines`](crate::pipeline::record::Content::Lines));
+    /// otherwise each comes as a record of its own.
+    fn takes_lines_together(&self) -> bool {
+        false
+    }
+
     /// Opens files anew, after somebody has moved them away.
     fn reopen(&mut self) {}
+
+    /// Called about once a second, with or without records: for what is to be done by the clock.
+    fn tick(&mut self) {}
 }
 
 /// What became of records that a sink is done with.
@@ -53,6 +62,18 @@ pub enum SinkError {
         cause: String,
         /// Not before this has passed; where the destination said so.
         after: Option<Duration>,
+    },
+    /// The destination has some of them and is to be given the others again.
+    #[error("{cause}")]
+    Partial {
+        /// One sentence that names the destination.
+        cause: String,
+        /// Not before this has passed; where the destination said so.
+        after: Option<Duration>,
+        /// Places, among the records of the call, of those to be given again; ascending, at least one.
+        left: Vec<usize>,
+        /// Those of the others that the destination will never take.
+        refused: Vec<Refused>,
     },
     /// The destination will take none of these records, now or later.
     #[error("{cause}")]

@@ -198,6 +198,10 @@ impl Sink for Files {
         written.map(|()| Receipt::default()).map_err(|error| SinkError::Retry { cause: error.to_string(), after: None })
     }
 
+    fn takes_lines_together(&self) -> bool {
+        true
+    }
+
     fn check(&mut self) -> Result<(), SinkError> {
         Ok(())
     }

@@ -94,17 +94,18 @@ impl<'a> Tables<'a> {
             if definition["properties"].is_object() {
                 is_section = true;
                 "section, see below".clone_into(&mut kind);
-                match self.met.iter_mut().find(|(_, met)| *met == definition_name) {
-                    Some((keys, _)) if keys.contains(&name) => {}
-                    Some((keys, _)) => keys.push(name),
-                    None => self.met.push((vec![name], definition_name)),
-                }
+                self.meet(name, definition_name);
             } else if let Some(values) = words(definition) {
                 kind = values.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", ");
                 for (word, what) in values {
                     let _ = write!(meaning, " `{word}`: {what}");
                 }
             }
+        } else if let Some((definition_name, _)) =
+            self.definition(&field["items"]).filter(|(_, definition)| definition["properties"].is_object())
+        {
+            "list of sections, see below".clone_into(&mut kind);
+            self.meet(name, definition_name);
         } else if let Some(values) = self.definition(&field["items"]).and_then(|(_, definition)| words(definition)) {
             let listed: Vec<_> = values.iter().map(|(word, _)| format!("`{word}`")).collect();
             kind = format!("list of {}", listed.join(", "));
@@ -127,6 +128,15 @@ impl<'a> Tables<'a> {
             default: escaped(&default),
             flag: (self.flag_of)(&format!("{path}.{name}")),
             meaning: escaped(&meaning),
+        }
+    }
+
+    /// Notes a section that stands in another one.
+    fn meet(&mut self, key: &'a str, definition: &'a str) {
+        match self.met.iter_mut().find(|(_, met)| *met == definition) {
+            Some((keys, _)) if keys.contains(&key) => {}
+            Some((keys, _)) => keys.push(key),
+            None => self.met.push((vec![key], definition)),
         }
     }
 

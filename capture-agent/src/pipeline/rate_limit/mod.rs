@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::containers::PerContainer;
-use super::record::{Content, Origin, Record};
+use super::record::{Content, DropKind, Origin, Record};
 
 /// Value of the `reason` label, and of a gap's, for lines beyond the limit.
 pub const RATE_LIMIT: &str = "rate_limit";
@@ -188,7 +188,7 @@ impl Container {
     fn drop_record(&mut self, record: &Record, now: Instant) {
         let Record { origin, stream, .. } = record;
         let bytes = record.stream_bytes();
-        origin.account.streams[*stream as usize].rate_limited.fetch_add(bytes, Relaxed);
+        origin.account.streams[*stream as usize].dropped[DropKind::RateLimit as usize].fetch_add(bytes, Relaxed);
         let dropped = self.streams[*stream as usize].dropped.get_or_insert_with(|| Dropped {
             origin: Arc::clone(origin),
             timestamp: record.timestamp,

@@ -50,7 +50,7 @@ fn so_many_lines_pass_in_any_second_and_a_burst_after_quiet() {
     let written: Vec<_> = (0..50).map(|index| line(&origin, Stream::Stdout, 1000 + 10 * index, false)).collect();
     limit.process(written, now, &mut out);
     assert_eq!(text(&out), [1000, 1010, 1020, -3 * 7, 1100, -3 * 9, 1200, -3 * 9, 1300, -3 * 9, 1400]);
-    assert_eq!(origin.account.streams[0].rate_limited.load(Relaxed), 3 * (50 - 7));
+    assert_eq!(origin.account.streams[0].dropped[DropKind::RateLimit as usize].load(Relaxed), 3 * (50 - 7));
     // The mark stands where the first is missing.
     assert_eq!((out[3].timestamp, out[3].position, out[3].completed), (1030, 3 * 1030, 1030 * MS));
     out.clear();
@@ -88,8 +88,8 @@ fn one_container_takes_nothing_from_another() {
     }
     limit(10, None).process(written, now, &mut out);
     let quiet_lines = out.iter().filter(|record| Arc::ptr_eq(&record.origin, &quiet)).count();
-    assert_eq!((quiet_lines, quiet.account.streams[0].rate_limited.load(Relaxed)), (10, 0));
-    assert!(noisy.account.streams[0].rate_limited.load(Relaxed) > 3 * 9900);
+    assert_eq!((quiet_lines, quiet.account.streams[0].dropped[DropKind::RateLimit as usize].load(Relaxed)), (10, 0));
+    assert!(noisy.account.streams[0].dropped[DropKind::RateLimit as usize].load(Relaxed) > 3 * 9900);
 }
 
 #[test]
@@ -159,7 +159,10 @@ fn every_byte_passes_or_is_counted_and_marked_in_order() {
             (limit(1 + next(50) as u32, Some(1 + next(5) as u32)), Instant::now(), Vec::new());
         let (mut written, mut batch, mut time) = (0, Vec::new(), 0);
         let lost = || {
-            origins.iter().flat_map(|origin| &origin.account.streams).map(|stream| stream.rate_limited.load(Relaxed))
+            origins
+                .iter()
+                .flat_map(|origin| &origin.account.streams)
+                .map(|stream| stream.dropped[DropKind::RateLimit as usize].load(Relaxed))
         };
         let before: u64 = lost().sum();
         for _ in 0..200 {

@@ -1,0 +1,194 @@
+//! One sink with its buffer and its threads.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::DeliveryError;
+use super::counters::Counters;
+use super::fanout::{Filter, SinkSpec};
+use super::fate::{Fates, Sum};
+use super::orders::{Orders, Outfit, Stop};
+use super::queue::Queue;
+use super::settings::Buffer;
+use super::status::SinkStatus;
+use super::worker::{Source, Worker};
+use crate::pipeline::record::Record;
+use crate::sinks::delivery::Sink;
+
+/// How long a thread may take to end once it has nothing to do.
+const END: Duration = Duration::from_millis(500);
+
+/// What the fan-out has of a sink.
+pub(super) struct Lane {
+    pub(super) route: Arc<Route>,
+    pub(super) filter: Option<Filter>,
+    buffer: Buffer,
+    /// Lines of one write may come as one record.
+    pub(super) takes_lines_together: bool,
+}
+
+/// The way to one sink: its buffer and its threads.
+pub(super) struct Route {
+    pub(super) counters: Arc<Counters>,
+    queue: Arc<Queue>,
+    orders: Arc<Orders>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What a sink leaves behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Leftover {
+    /// Not delivered, and gone.
+    pub(super) dropped: Sum,
+}
+
+impl Lane {
+    /// Starts the threads of a sink. `counters`: of the sink whose place it takes, if there is one.
+    pub(super) fn start(spec: SinkSpec, counters: Option<Arc<Counters>>) -> Result<Self, DeliveryError> {
+        let SinkSpec { name, sink, filter, batch, buffer, retry, closed } = spec;
+        let counters = counters.unwrap_or_else(|| Arc::new(Counters::new(Arc::clone(&name))));
+        let orders = Arc::<Orders>::default();
+        let takes_lines_together = takes_lines_together(&*sink, &buffer);
+        let outfit = Outfit { sink, limits: batch, retry, closed };
+        let (queue, source) = match &buffer {
+            Buffer::Memory { capacity, on_full } => {
+                let queue = Arc::new(Queue::new(*capacity, *on_full, Arc::clone(&counters)));
+                (Arc::clone(&queue), Source::Memory(queue))
+            }
+        };
+        let worker = Worker::new(Arc::clone(&counters), Arc::clone(&orders), outfit, source);
+        let threads = vec![spawn(&name, "sink", move || worker.run())?];
+        let route = Route { counters, queue, orders, threads: Mutex::new(threads) };
+        Ok(Self { route: Arc::new(route), filter, buffer, takes_lines_together })
+    }
+
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.route.counters.name
+    }
+
+    /// Takes those of a batch that are meant for it. Where some are not: which ones are.
+    pub(super) fn offer(&mut self, records: &Arc<Vec<Record>>, fates: &Arc<Fates>) -> Option<Vec<u32>> {
+        self.route.counters.submitted.add(fates.sum);
+        let picked = self.filter.as_mut().and_then(|filter| {
+            let mut filtered = Sum::default();
+            let mut picked = Vec::with_capacity(records.len());
+            for (place, record) in (0..).zip(&**records) {
+                if filter(record) {
+                    picked.push(place);
+                } else {
+                    filtered.add(record);
+                }
+            }
+            self.route.counters.filtered.add(filtered);
+            (picked.len() < records.len()).then_some(picked)
+        });
+        self.route.queue.push(records, picked.as_deref(), fates);
+        picked
+    }
+
+    /// Where the reader of the ring buffer may wait for room.
+    pub(super) fn queue_to_wait_for(&self) -> Arc<Queue> {
+        Arc::clone(&self.route.queue)
+    }
+
+    /// Whether another sink can go on with what waits for this one.
+    pub(super) fn hands_over_to(&self, other: &SinkSpec) -> bool {
+        if self.takes_lines_together != takes_lines_together(&*other.sink, &other.buffer) {
+            return false;
+        }
+        match (&self.buffer, &other.buffer) {
+            (Buffer::Memory { .. }, Buffer::Memory { .. }) => true,
+        }
+    }
+
+    /// Goes on with another sink, filter and bounds; what waits is delivered to the new sink.
+    pub(super) fn change(&mut self, spec: SinkSpec) {
+        let SinkSpec { name: _, sink, filter, batch, buffer, retry, closed } = spec;
+        self.filter = filter;
+        match &buffer {
+            Buffer::Memory { capacity, on_full } => self.route.queue.resize(*capacity, *on_full),
+        }
+        self.buffer = buffer;
+        self.route.orders.change(Outfit { sink, limits: batch, retry, closed });
+        self.route.nudge();
+    }
+}
+
+fn takes_lines_together(sink: &dyn Sink, buffer: &Buffer) -> bool {
+    matches!(buffer, Buffer::Memory { .. }) && sink.takes_lines_together()
+}
+
+impl Route {
+    /// Has the sink open its files anew.
+    pub(super) fn reopen(&self) {
+        self.orders.reopen();
+        self.nudge();
+    }
+
+    fn nudge(&self) {
+        self.queue.nudge();
+    }
+
+    /// Nothing comes any more: the threads end when they have delivered what waits.
+    pub(super) fn close(&self) {
+        self.orders.stop(Stop::Drained);
+        self.queue.close();
+    }
+
+    /// Waits up to `deadline` until a closed one is empty; then gives up what is left, for `reason`.
+    pub(super) fn wait(&self, deadline: Instant, reason: &'static str) -> Leftover {
+        let mut leftover = Leftover::default();
+        if !self.queue.wait_until_empty(deadline) {
+            self.orders.stop(Stop::Now);
+            leftover.dropped = self.queue.abandon(reason);
+        }
+        // A thread that is in the middle of a request is left alone.
+        let patience = Instant::now() + END;
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            while !thread.is_finished() && Instant::now() < patience {
+                thread::sleep(Duration::from_millis(1));
+            }
+            if thread.is_finished() {
+                let _ = thread.join();
+            }
+        }
+        leftover
+    }
+
+    pub(super) fn status(&self) -> SinkStatus {
+        let level = self.queue.level();
+        let counters = &self.counters;
+        SinkStatus {
+            name: Arc::clone(&counters.name),
+            totals: counters.read(),
+            queue: level,
+            health: counters.health.lock().unwrap_or_else(PoisonError::into_inner).report(),
+            requests: counters.read_requests(),
+        }
+    }
+}
+
+impl Leftover {
+    /// Says what a sink did not take.
+    pub(super) fn tell(self, sink: &str, grace: Duration) {
+        let Sum { lines, bytes } = self.dropped;
+        if lines > 0 {
+            let seconds = grace.as_secs();
+            tracing::warn!(
+                sink,
+                records = lines,
+                bytes,
+                seconds,
+                "the sink did not take everything in time; the rest is dropped"
+            );
+        }
+    }
+}
+
+fn spawn(name: &str, role: &'static str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, DeliveryError> {
+    let refused = |source: io::Error| DeliveryError::Thread { sink: name.to_owned(), source };
+    thread::Builder::new().name(format!("{role}-{name}")).spawn(run).map_err(refused)
+}
