@@ -19,8 +19,8 @@ enum Next {
 }
 
 impl Worker {
-    /// Delivers a load, in order. Records that are not settled when it returns were left because the worker is stopped.
-    pub(super) fn deliver(&mut self, load: &Load) {
+    /// Delivers a load, in order. Whether every record is settled: not where the worker is stopped before.
+    pub(super) fn deliver(&mut self, load: &Load) -> bool {
         let mut splits = self.outfit.retry.max_splits;
         let mut failing_since = None;
         // The next one is the last.
@@ -28,7 +28,8 @@ impl Worker {
         while let Some(piece) = pieces.pop() {
             self.follow_orders();
             if self.closed {
-                return self.close(load, "");
+                self.close(load, "");
+                return true;
             }
             let answer = self.write(&piece.records(load.records()));
             if answer.is_ok() {
@@ -69,12 +70,15 @@ impl Worker {
                     }
                     continue;
                 }
-                Err(SinkError::Closed { cause }) => return self.close(load, &cause),
+                Err(SinkError::Closed { cause }) => {
+                    self.close(load, &cause);
+                    return true;
+                }
             };
             let (cause, after) = failure;
             match self.pause(&cause, after, *failing_since.get_or_insert_with(Instant::now)) {
                 Next::Again => {}
-                Next::Stop => return,
+                Next::Stop => return false,
                 Next::GiveUp => {
                     for piece in pieces.drain(..).rev() {
                         self.give_up(load, &piece.places().collect::<Vec<_>>(), reason::GAVE_UP);
@@ -82,6 +86,7 @@ impl Worker {
                 }
             }
         }
+        true
     }
 
     fn write(&mut self, records: &[Record]) -> Result<Receipt, SinkError> {

@@ -306,7 +306,7 @@ impl Inner {
 
     fn sole_queue(&self) -> Option<Arc<super::queue::Queue>> {
         match &**self.lanes() {
-            [lane] => Some(lane.queue_to_wait_for()),
+            [lane] => lane.queue_to_wait_for(),
             _ => None,
         }
     }

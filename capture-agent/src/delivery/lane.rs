@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::DeliveryError;
 use super::counters::Counters;
+use super::disk::{self, DiskWriter, Store};
 use super::fanout::{Filter, SinkSpec};
 use super::fate::{Fates, Sum};
 use super::orders::{Orders, Outfit, Stop};
 use super::queue::Queue;
-use super::settings::Buffer;
+use super::settings::{Buffer, OnFull};
 use super::status::SinkStatus;
 use super::worker::{Source, Worker};
 use crate::pipeline::record::Record;
@@ -19,6 +20,9 @@ use crate::sinks::delivery::Sink;
 
 /// How long a thread may take to end once it has nothing to do.
 const END: Duration = Duration::from_millis(500);
+
+/// Bytes of memory before a disk buffer, for as long as the disk is slow.
+const STAGE: u64 = 8 << 20;
 
 /// What the fan-out has of a sink.
 pub(super) struct Lane {
@@ -32,7 +36,9 @@ pub(super) struct Lane {
 /// The way to one sink: its buffer and its threads.
 pub(super) struct Route {
     pub(super) counters: Arc<Counters>,
+    /// In memory; before the disk, if the buffer is there.
     queue: Arc<Queue>,
+    disk: Option<Arc<Store>>,
     orders: Arc<Orders>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -42,6 +48,8 @@ pub(super) struct Route {
 pub(super) struct Leftover {
     /// Not delivered, and gone.
     pub(super) dropped: Sum,
+    /// Not delivered, and on disk.
+    pub(super) kept: Sum,
 }
 
 impl Lane {
@@ -52,15 +60,31 @@ impl Lane {
         let orders = Arc::<Orders>::default();
         let takes_lines_together = takes_lines_together(&*sink, &buffer);
         let outfit = Outfit { sink, limits: batch, retry, closed };
-        let (queue, source) = match &buffer {
-            Buffer::Memory { capacity, on_full } => {
-                let queue = Arc::new(Queue::new(*capacity, *on_full, Arc::clone(&counters)));
-                (Arc::clone(&queue), Source::Memory(queue))
+        let (capacity, on_full) = match &buffer {
+            Buffer::Memory { capacity, on_full } => (*capacity, *on_full),
+            Buffer::Disk(_) => (STAGE, OnFull::DropNewest),
+        };
+        let queue = Arc::new(Queue::new(capacity, on_full, Arc::clone(&counters)));
+        let mut threads = Vec::new();
+        let (disk, source) = match &buffer {
+            Buffer::Memory { .. } => (None, Source::Memory(Arc::clone(&queue))),
+            Buffer::Disk(settings) => {
+                let unusable = |source| DeliveryError::Disk { sink: name.to_string(), source };
+                let (store, reader) = disk::open(settings, &counters).map_err(unusable)?;
+                let writer = DiskWriter::new(Arc::clone(&store), Arc::clone(&queue), Arc::clone(&orders));
+                threads.push(spawn(&name, "disk", move || writer.run())?);
+                (Some(store), Source::Disk(Box::new(reader)))
             }
         };
         let worker = Worker::new(Arc::clone(&counters), Arc::clone(&orders), outfit, source);
-        let threads = vec![spawn(&name, "sink", move || worker.run())?];
-        let route = Route { counters, queue, orders, threads: Mutex::new(threads) };
+        let route = Route { counters, queue, disk, orders, threads: Mutex::new(threads) };
+        match spawn(&name, "sink", move || worker.run()) {
+            Ok(thread) => route.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread),
+            Err(error) => {
+                route.close();
+                return Err(error);
+            }
+        }
         Ok(Self { route: Arc::new(route), filter, buffer, takes_lines_together })
     }
 
@@ -88,9 +112,9 @@ impl Lane {
         picked
     }
 
-    /// Where the reader of the ring buffer may wait for room.
-    pub(super) fn queue_to_wait_for(&self) -> Arc<Queue> {
-        Arc::clone(&self.route.queue)
+    /// Where the reader of the ring buffer may wait for room; not for a disk.
+    pub(super) fn queue_to_wait_for(&self) -> Option<Arc<Queue>> {
+        self.route.disk.is_none().then(|| Arc::clone(&self.route.queue))
     }
 
     /// Whether another sink can go on with what waits for this one.
@@ -100,6 +124,8 @@ impl Lane {
         }
         match (&self.buffer, &other.buffer) {
             (Buffer::Memory { .. }, Buffer::Memory { .. }) => true,
+            (Buffer::Disk(this), Buffer::Disk(other)) => this.directory == other.directory,
+            _ => false,
         }
     }
 
@@ -107,8 +133,10 @@ impl Lane {
     pub(super) fn change(&mut self, spec: SinkSpec) {
         let SinkSpec { name: _, sink, filter, batch, buffer, retry, closed } = spec;
         self.filter = filter;
-        match &buffer {
-            Buffer::Memory { capacity, on_full } => self.route.queue.resize(*capacity, *on_full),
+        match (&buffer, &self.route.disk) {
+            (Buffer::Memory { capacity, on_full }, _) => self.route.queue.resize(*capacity, *on_full),
+            (Buffer::Disk(settings), Some(disk)) => disk.adjust(settings.clone()),
+            (Buffer::Disk(_), None) => {}
         }
         self.buffer = buffer;
         self.route.orders.change(Outfit { sink, limits: batch, retry, closed });
@@ -128,7 +156,10 @@ impl Route {
     }
 
     fn nudge(&self) {
-        self.queue.nudge();
+        match &self.disk {
+            Some(disk) => disk.nudge(),
+            None => self.queue.nudge(),
+        }
     }
 
     /// Nothing comes any more: the threads end when they have delivered what waits.
@@ -141,25 +172,28 @@ impl Route {
     pub(super) fn wait(&self, deadline: Instant, reason: &'static str) -> Leftover {
         let mut leftover = Leftover::default();
         if !self.queue.wait_until_empty(deadline) {
-            self.orders.stop(Stop::Now);
+            // Before the threads are told, so that what they let go of is not taken for delivered.
             leftover.dropped = self.queue.abandon(reason);
+            self.orders.stop(Stop::Now);
         }
-        // A thread that is in the middle of a request is left alone.
-        let patience = Instant::now() + END;
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
-            while !thread.is_finished() && Instant::now() < patience {
-                thread::sleep(Duration::from_millis(1));
-            }
-            if thread.is_finished() {
-                let _ = thread.join();
-            }
+        let mut threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        join(&mut threads, deadline);
+        if !threads.is_empty() {
+            // One that is in the middle of a request is left alone.
+            self.orders.stop(Stop::Now);
+            self.nudge();
+            join(&mut threads, Instant::now() + END);
+        }
+        if let Some(disk) = &self.disk {
+            disk.abandon();
+            leftover.kept = disk.kept();
         }
         leftover
     }
 
     pub(super) fn status(&self) -> SinkStatus {
-        let level = self.queue.level();
+        let level =
+            self.disk.as_ref().map_or_else(|| self.queue.level(), |disk| disk.level().with_stage(self.queue.level()));
         let counters = &self.counters;
         SinkStatus {
             name: Arc::clone(&counters.name),
@@ -185,6 +219,20 @@ impl Leftover {
                 "the sink did not take everything in time; the rest is dropped"
             );
         }
+    }
+}
+
+/// Joins those threads that end by `deadline`.
+fn join(threads: &mut Vec<JoinHandle<()>>, deadline: Instant) {
+    while !threads.is_empty() {
+        for thread in threads.extract_if(.., |thread| thread.is_finished()) {
+            // Its panic was reported when it happened.
+            let _ = thread.join();
+        }
+        if Instant::now() >= deadline {
+            return;
+        }
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

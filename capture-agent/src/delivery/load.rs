@@ -63,6 +63,12 @@ impl Load {
         books.settle(self.records(), counters, 0..self.records().len(), Fate::Dropped(reason))
     }
 
+    /// How many records at the beginning are settled; `None` once nobody counts any more.
+    pub(super) fn settled_prefix(&self) -> Option<usize> {
+        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        books.as_ref().map(|books| books.settled.iter().take_while(|settled| **settled).count())
+    }
+
     /// Lets go of the accounts of the batches; counts nothing from then on.
     pub(super) fn let_go(&self) {
         self.books.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -7,6 +7,7 @@ mod attempt;
 mod backoff;
 mod counters;
 mod dead_letters;
+mod disk;
 mod entry;
 mod fanout;
 mod fate;
@@ -25,9 +26,10 @@ mod worker;
 use std::io;
 
 pub use self::counters::{SinkTotals, Totals, reason};
+pub use self::disk::DiskError;
 pub use self::fanout::{Change, Control, Fanout, Filter, SinkSpec};
 pub use self::health::{HealthReport, State};
-pub use self::settings::{BatchLimits, Buffer, OnFull, RetryPolicy};
+pub use self::settings::{BatchLimits, Buffer, DiskSettings, OnFull, RetryPolicy};
 pub use self::status::{Level, SinkStatus};
 
 /// How long sinks may take for what is left when the agent ends.
@@ -43,6 +45,14 @@ pub enum DeliveryError {
         sink: String,
         /// What the system said.
         source: io::Error,
+    },
+    /// There is no buffer on disk.
+    #[error("sink {sink}: {source}")]
+    Disk {
+        /// Name of the sink.
+        sink: String,
+        /// Why.
+        source: DiskError,
     },
     /// Two sinks have one name.
     #[error("there is a sink {sink} already; give this one another name")]

@@ -35,6 +35,23 @@ pub enum Buffer {
         /// Who gives way.
         on_full: OnFull,
     },
+    /// On disk.
+    Disk(DiskSettings),
+}
+
+/// A buffer on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskSettings {
+    /// A directory that belongs to one sink.
+    pub directory: PathBuf,
+    /// Bytes of its files.
+    pub capacity: u64,
+    /// Who gives way: records that come, or the oldest whole segment.
+    pub on_full: OnFull,
+    /// How long written records may wait to be safe from a power failure; zero to wait for the disk after each batch.
+    pub fsync_interval: Duration,
+    /// Bytes of a segment.
+    pub segment_bytes: u64,
 }
 
 /// When and how often a sink is asked again.
@@ -62,6 +79,26 @@ impl BatchLimits {
 impl Buffer {
     /// 16 MiB of memory; the newest give way.
     pub const MEMORY: Self = Self::Memory { capacity: 16 << 20, on_full: OnFull::DropNewest };
+}
+
+impl DiskSettings {
+    /// A gibibyte in segments of 16 MiB, synced each second; the newest give way.
+    #[must_use]
+    pub fn new(directory: PathBuf) -> Self {
+        Self {
+            directory,
+            capacity: 1 << 30,
+            on_full: OnFull::DropNewest,
+            fsync_interval: Duration::from_secs(1),
+            segment_bytes: 16 << 20,
+        }
+    }
+
+    /// So many bytes of files; segments are no larger than an eighth of it, so that the oldest gives way in parts.
+    #[must_use]
+    pub fn capacity(self, capacity: u64) -> Self {
+        Self { capacity, segment_bytes: self.segment_bytes.min(capacity / 8), ..self }
+    }
 }
 
 impl Default for RetryPolicy {

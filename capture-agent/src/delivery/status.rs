@@ -39,6 +39,16 @@ pub struct Level {
 }
 
 impl Level {
+    /// A disk's, with what waits in memory to be written to it.
+    pub(super) fn with_stage(self, stage: Self) -> Self {
+        Self {
+            bytes: self.bytes + stage.bytes,
+            capacity: self.capacity,
+            records: self.records + stage.records,
+            oldest: self.oldest.or(stage.oldest),
+        }
+    }
+
     /// How far the sink is behind: seconds since the time of the oldest record.
     #[must_use]
     pub fn lag(&self) -> f64 {

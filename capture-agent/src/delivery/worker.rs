@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::backoff::Backoff;
 use super::counters::{Counters, reason};
 use super::dead_letters::DeadLetters;
+use super::disk::DiskReader;
 use super::health::Health;
 use super::load::{Fate, Load};
 use super::orders::{Orders, Outfit, Stop};
@@ -25,24 +26,28 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// Where a worker's records come from.
 pub(super) enum Source {
     Memory(Arc<Queue>),
+    Disk(Box<DiskReader>),
 }
 
 impl Source {
     fn take(&mut self, outfit: &Outfit) -> Taken {
         match self {
             Self::Memory(queue) => queue.take(&outfit.limits, TICK),
+            Self::Disk(reader) => reader.take(&outfit.limits, TICK),
         }
     }
 
     fn done(&mut self, load: &Load) {
         match self {
             Self::Memory(queue) => queue.done(load),
+            Self::Disk(reader) => reader.done(load),
         }
     }
 
     fn mark_missing<'a>(&mut self, records: impl IntoIterator<Item = &'a Record>, reason: &'static str) {
         match self {
             Self::Memory(queue) => queue.mark_missing(records, reason),
+            Self::Disk(reader) => reader.mark_missing(records, reason),
         }
     }
 
@@ -50,6 +55,15 @@ impl Source {
     pub(super) fn patience(&self) -> Stop {
         match self {
             Self::Memory(_) => Stop::Now,
+            // What is on disk is safe there.
+            Self::Disk(_) => Stop::Drained,
+        }
+    }
+
+    /// The worker ends before everything is delivered.
+    fn leave(&mut self) {
+        if let Self::Disk(reader) = self {
+            reader.save();
         }
     }
 }
@@ -93,13 +107,16 @@ impl Worker {
         loop {
             self.follow_orders();
             if self.orders.is_to_stop() == Stop::Now {
-                return;
+                return self.source.leave();
             }
             match self.source.take(&self.outfit) {
                 Taken::Load(load) => {
-                    self.deliver(&load);
+                    let is_settled = self.deliver(&load);
                     self.asked = Some(Instant::now());
                     self.source.done(&load);
+                    if !is_settled {
+                        return self.source.leave();
+                    }
                 }
                 Taken::Idle => self.check(),
                 Taken::Nudged => {}
