@@ -131,6 +131,15 @@ impl Store {
         Level { bytes, capacity: state.settings.capacity, records, oldest: state.oldest }
     }
 
+    /// A segment was begun after the others; they go if they are settled.
+    pub(super) fn begin_segment(&self, segment: Segment) {
+        let mut state = self.lock();
+        state.segments.push_back(segment);
+        let gone = state.take_settled();
+        drop(state);
+        gone.iter().for_each(Segment::remove);
+    }
+
     /// A frame was appended to the last segment.
     pub(super) fn appended(&self, length: u64, tail: Point) {
         let mut state = self.lock();
@@ -175,17 +184,11 @@ impl Store {
         Ok(())
     }
 
-    /// Everything before a place is settled: segments that lie before it are removed. What could not be is spoken of, and
-    /// found again by the next agent, which passes over it.
+    /// Everything before a place is settled: segments that lie before it are removed.
     pub(super) fn settle(&self, settled: Point) {
         let mut state = self.lock();
         state.settled = settled;
-        let mut gone = Vec::new();
-        while state.segments.get(1).is_some_and(|next| next.start.records <= settled.records)
-            && let Some(first) = state.segments.pop_front()
-        {
-            gone.push(first);
-        }
+        let gone = state.take_settled();
         drop(state);
         gone.iter().for_each(Segment::remove);
     }
@@ -230,6 +233,15 @@ impl Store {
 }
 
 impl State {
+    /// Takes out the segments whose records are all settled, but for the last.
+    fn take_settled(&mut self) -> Vec<Segment> {
+        let mut gone = Vec::new();
+        while self.segments.get(1).is_some_and(|next| next.start.records <= self.settled.records) {
+            gone.extend(self.segments.pop_front());
+        }
+        gone
+    }
+
     /// Bytes of all segments.
     pub(super) fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.length).sum()

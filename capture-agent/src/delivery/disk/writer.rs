@@ -22,8 +22,8 @@ use super::store::Store;
 use super::wire::Input;
 use crate::pipeline::record::Record;
 
-/// What goes into a frame: small enough to be read at once, large enough to cost little.
-const FRAME: BatchLimits = BatchLimits { max_bytes: 1 << 20, max_records: 1 << 16, timeout: Duration::ZERO };
+/// What goes into a frame: small enough to find room on a disk that is nearly full, large enough to cost little.
+const FRAME: BatchLimits = BatchLimits { max_bytes: 256 << 10, max_records: 1 << 16, timeout: Duration::ZERO };
 /// How long the thread waits for records before it looks at the clock.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Waits after a failed write: doubled up to the longest.
@@ -170,7 +170,8 @@ impl DiskWriter {
         let active = self.active.as_mut().ok_or(io::ErrorKind::NotFound)?;
         if let Err(error) = active.file.write_all_at(&self.buffer, active.length) {
             self.definitions.take_back(defined);
-            if active.file.set_len(active.length).is_err() {
+            // On a full disk a segment is begun anew, so that this one can go when it is settled.
+            if active.file.set_len(active.length).is_err() || active.length > 0 {
                 self.close_segment();
             }
             return Err(error);
@@ -253,7 +254,7 @@ impl DiskWriter {
         self.store.accounts.tidy();
         let (segment, file) = Segment::create(&directory, tail)?;
         self.active = Some(Active { file, salt: segment.salt, length: 0, is_new: true });
-        self.store.lock().segments.push_back(segment);
+        self.store.begin_segment(segment);
         Ok(())
     }
 
