@@ -1,26 +1,38 @@
 //! Records in files, one for each value of a path template.
 
 mod config;
+mod housekeeping;
+mod open;
+mod rotation;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use capture_common::Stream;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use self::config::FileConfig;
-use super::delivery::{Receipt, Sink, SinkError};
+use self::housekeeping::Housekeeping;
+use self::open::{OpenFiles, named};
+pub use self::rotation::{Compression, Rotation};
+use super::delivery::{Receipt, Refused, Sink, SinkError};
 use super::encode::Encoder;
 use crate::config::SinkName;
 use crate::pipeline::record::{Origin, Record};
 
-/// Files that are kept open. Those over it are closed, the longest unused first, and opened again when needed.
-const MAX_OPEN: usize = 256;
+/// How long a file is kept open that nothing is written to.
+const IDLE: Duration = Duration::from_mins(5);
+/// Buffers that are kept for the next records, and how large each may be.
+const MAX_SPARE: usize = 16;
+const MAX_SPARE_BYTES: usize = 1 << 20;
+/// Value of the `reason` label for records whose file cannot be: a directory stands in its place.
+const UNWRITABLE: &str = "unwritable";
 
 /// A path with `{container_name}`, `{container_id}` and `{stream}` in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,56 +147,119 @@ pub struct Files {
     name: SinkName,
     template: PathTemplate,
     encoder: Encoder,
-    open: HashMap<PathBuf, Open>,
-    clock: u64,
+    rotation: Rotation,
+    idle: Duration,
+    open: OpenFiles,
+    housekeeping: Housekeeping,
+    /// Buffers that are not in use.
+    spare: Vec<Vec<u8>>,
 }
 
+/// What is to be appended to one file.
 #[derive(Debug)]
-struct Open {
-    file: File,
-    buffer: Vec<u8>,
-    used: u64,
+struct Portion {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    /// Places of the records, and where each ends in the bytes.
+    records: Vec<(usize, usize)>,
 }
 
 impl Files {
     /// Files named by `template`, written with `encoder`. Nothing is opened before there is something to write.
     #[must_use]
     pub fn new(name: SinkName, template: PathTemplate, encoder: Encoder) -> Self {
-        Self { name, template, encoder, open: HashMap::new(), clock: 0 }
-    }
-
-    /// The file of a path, opened if it is not.
-    fn file(&mut self, path: &Path) -> io::Result<&mut Open> {
-        if !self.open.contains_key(path) {
-            if self.open.len() >= MAX_OPEN {
-                self.close_longest_unused()?;
-            }
-            if let Some(parent) = path.parent() {
-                fs::create_dir_all(parent).map_err(|error| named(parent, &error))?;
-            }
-            let file = OpenOptions::new().append(true).create(true).open(path).map_err(|error| named(path, &error))?;
-            self.open.insert(path.to_owned(), Open { file, buffer: Vec::new(), used: 0 });
-        }
-        self.clock += 1;
-        let open = self.open.get_mut(path).ok_or(io::ErrorKind::NotFound)?;
-        open.used = self.clock;
-        Ok(open)
-    }
-
-    fn close_longest_unused(&mut self) -> io::Result<()> {
-        let path = self.open.iter().min_by_key(|(_, open)| open.used).map(|(path, _)| path.clone());
-        match path.and_then(|path| self.open.remove_entry(&path)) {
-            Some((path, mut open)) => open.flush(&path),
-            None => Ok(()),
+        Self {
+            name,
+            template,
+            encoder,
+            rotation: Rotation::default(),
+            idle: IDLE,
+            open: OpenFiles::default(),
+            housekeeping: Housekeeping::default(),
+            spare: Vec::new(),
         }
     }
-}
 
-impl Open {
-    fn flush(&mut self, path: &Path) -> io::Result<()> {
-        let result = self.file.write_all(&self.buffer).map_err(|error| named(path, &error));
-        self.buffer.clear();
-        result
+    /// When a file is moved away and the next one begun; without it never.
+    #[must_use]
+    pub fn rotation(self, rotation: Rotation) -> Self {
+        Self { housekeeping: Housekeeping::new(&rotation), rotation, ..self }
+    }
+
+    /// After how long a file is closed that nothing is written to; without it, after five minutes.
+    #[must_use]
+    pub fn idle(self, idle: Duration) -> Self {
+        Self { idle, ..self }
+    }
+
+    /// The records in bytes, by file, in their order.
+    fn portions(&mut self, records: &[Record]) -> Vec<Portion> {
+        let mut portions: Vec<Portion> = Vec::new();
+        let mut places: HashMap<PathBuf, usize> = HashMap::new();
+        // Most records follow one of the same container and stream.
+        let mut last: Option<(&Record, usize)> = None;
+        for (index, record) in records.iter().enumerate() {
+            let place = match last {
+                Some((before, place))
+                    if Arc::ptr_eq(&before.origin, &record.origin) && before.stream == record.stream =>
+                {
+                    place
+                }
+                _ => {
+                    let path = self.template.render(&record.origin, record.stream);
+                    *places.entry(path).or_insert_with_key(|path| {
+                        let bytes = self.spare.pop().unwrap_or_default();
+                        portions.push(Portion { path: path.clone(), bytes, records: Vec::new() });
+                        portions.len() - 1
+                    })
+                }
+            };
+            let portion = &mut portions[place];
+            self.encoder.encode(record, &mut portion.bytes);
+            portion.records.push((index, portion.bytes.len()));
+            last = Some((record, place));
+        }
+        portions
+    }
+
+    /// Appends a portion; how many of its records are in the file, and what kept the others from it.
+    fn append(&mut self, portion: &Portion) -> (usize, Option<io::Error>) {
+        let mut written = 0;
+        while written < portion.records.len() {
+            let begin = written.checked_sub(1).map_or(0, |last| portion.records[last].1);
+            let mut ends: Vec<usize> = portion.records[written..].iter().map(|(_, end)| end - begin).collect();
+            let fit = match self.fit(&portion.path, &ends) {
+                Ok(fit) => fit,
+                Err(error) => return (written, Some(error)),
+            };
+            ends.truncate(fit);
+            let end = begin + ends.last().copied().unwrap_or_default();
+            let (taken, failure) = self.open.write(&portion.path, &portion.bytes[begin..end], &ends);
+            written += taken;
+            if failure.is_some() {
+                return (written, failure);
+            }
+        }
+        (written, None)
+    }
+
+    /// How many records the file of a path takes, given where they end: at least one, where need be in a new file.
+    fn fit(&mut self, path: &Path, ends: &[usize]) -> io::Result<usize> {
+        let file = self.open.get(path)?;
+        let fit = file.fit(&self.rotation, ends)?;
+        if fit > 0 || file.is_empty() {
+            return Ok(fit.max(1));
+        }
+        self.rotate(path)?;
+        Ok(self.open.get(path)?.fit(&self.rotation, ends)?.max(1))
+    }
+
+    /// Moves a file away.
+    fn rotate(&mut self, path: &Path) -> io::Result<()> {
+        self.open.close(path);
+        rotation::move_away(path).map_err(|error| named(path, &error))?;
+        self.housekeeping.tidy(path);
+        Ok(())
     }
 }
 
@@ -194,8 +269,33 @@ impl Sink for Files {
     }
 
     fn write(&mut self, records: &[Record]) -> Result<Receipt, SinkError> {
-        let written = self.append(records);
-        written.map(|()| Receipt::default()).map_err(|error| SinkError::Retry { cause: error.to_string(), after: None })
+        let (mut left, mut refused, mut cause) = (Vec::new(), Vec::new(), None);
+        // Each is tried, whatever became of the ones before it.
+        for mut portion in self.portions(records) {
+            let (written, failure) = self.append(&portion);
+            let rest = portion.records[written..].iter().map(|(index, _)| *index);
+            match failure {
+                Some(error) if is_hopeless(&error) => {
+                    tracing::debug!(%error, "no such file can be");
+                    refused.extend(rest.map(|index| Refused { index, reason: UNWRITABLE }));
+                }
+                Some(error) => {
+                    left.extend(rest);
+                    cause = Some(error.to_string());
+                }
+                None => {}
+            }
+            portion.bytes.clear();
+            if self.spare.len() < MAX_SPARE && portion.bytes.capacity() <= MAX_SPARE_BYTES {
+                self.spare.push(portion.bytes);
+            }
+        }
+        left.sort_unstable();
+        match cause {
+            None => Ok(Receipt { refused }),
+            Some(cause) if left.len() == records.len() => Err(SinkError::Retry { cause, after: None }),
+            Some(cause) => Err(SinkError::Partial { cause, after: None, left, refused }),
+        }
     }
 
     fn takes_lines_together(&self) -> bool {
@@ -205,90 +305,25 @@ impl Sink for Files {
     fn check(&mut self) -> Result<(), SinkError> {
         Ok(())
     }
-}
 
-impl Files {
-    fn append(&mut self, records: &[Record]) -> io::Result<()> {
-        // Most records follow one of the same container and stream.
-        let mut last: Option<(&Record, PathBuf)> = None;
-        let mut encoded = Vec::new();
-        for record in records {
-            let path = match last.take() {
-                Some((before, path))
-                    if std::sync::Arc::ptr_eq(&before.origin, &record.origin) && before.stream == record.stream =>
-                {
-                    path
-                }
-                _ => self.template.render(&record.origin, record.stream),
-            };
-            encoded.clear();
-            self.encoder.encode(record, &mut encoded);
-            self.file(&path)?.buffer.extend_from_slice(&encoded);
-            last = Some((record, path));
+    fn reopen(&mut self) {
+        self.open.close_all();
+    }
+
+    fn tick(&mut self) {
+        self.open.close_unused(self.idle);
+        for path in self.open.too_old(&self.rotation) {
+            if let Err(error) = self.rotate(&path) {
+                tracing::warn!(%error, "a file that is old enough cannot be moved away");
+            }
         }
-        // Each is tried, whatever became of the ones before it.
-        self.open
-            .iter_mut()
-            .filter(|(_, open)| !open.buffer.is_empty())
-            .map(|(path, open)| open.flush(path))
-            .fold(Ok(()), std::result::Result::and)
     }
 }
 
-/// An error that says which file.
-fn named(path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+/// Whether no retry will help: there can be no file of this name.
+fn is_hopeless(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidFilename | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::pipeline::record::{Account, Content};
-    use crate::sinks::encode::Encoding;
-
-    #[test]
-    fn a_template_is_printed_as_it_was_written() {
-        let text = "/a/{container_name}-{container_id}/{stream}.log";
-        assert_eq!(text.parse::<PathTemplate>().unwrap().to_string(), text);
-    }
-
-    #[test]
-    fn refuses_unknown_fields() {
-        assert_eq!("/a/{name}".parse::<PathTemplate>(), Err(TemplateError::UnknownField("name".to_owned())));
-        assert_eq!("/a/{stream".parse::<PathTemplate>(), Err(TemplateError::Unclosed));
-        assert_eq!("".parse::<PathTemplate>(), Err(TemplateError::Empty));
-    }
-
-    #[test]
-    fn writes_each_container_and_stream_to_its_own_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let template = format!("{}/{{container_name}}/{{container_id}}.{{stream}}", dir.path().display());
-        let encoder = Encoder::new(Encoding::Raw, String::new(), false);
-        let mut files = Files::new("file".parse().unwrap(), template.parse().unwrap(), encoder);
-        let record = |id: &str, stream, message: &'static [u8]| Record {
-            origin: Arc::new(Origin::new(id.into(), None, Arc::new(Account::default()))),
-            stream,
-            completed: 0,
-            timestamp: 0,
-            position: 0,
-            content: Content::Line { message: Bytes::from_static(message), newline: true, partial: false, omitted: 0 },
-            attributes: None,
-        };
-        // More containers than may be open, each twice.
-        let ids: Vec<_> = (0..MAX_OPEN + 5).map(|number| format!("c{number}")).collect();
-        for _ in 0..2 {
-            let records: Vec<_> = ids.iter().map(|id| record(id, Stream::Stdout, b"x\xff")).collect();
-            files.write(&records).unwrap();
-        }
-        files.write(&[record("c0", Stream::Stderr, b"e")]).unwrap();
-        for id in &ids {
-            assert_eq!(fs::read(dir.path().join(format!("{id}/{id}.stdout"))).unwrap(), b"x\xff\nx\xff\n");
-        }
-        assert_eq!(fs::read(dir.path().join("c0/c0.stderr")).unwrap(), b"e\n");
-        assert!(files.open.len() <= MAX_OPEN);
-    }
-}
+mod tests;

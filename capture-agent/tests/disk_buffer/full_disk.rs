@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use capture_agent::delivery::{Buffer, DiskSettings, Fanout, OnFull, RetryPolicy, SinkSpec, SinkTotals, reason};
 use capture_agent::pipeline::record::{Content, Record};
 use capture_agent::sinks::delivery::{Receipt, Sink, SinkError};
+use capture_agent::sinks::encode::{Encoder, Encoding};
+use capture_agent::sinks::file::Files;
 use tempfile::TempDir;
 
 use super::{assert_balanced, container, line, totals};
@@ -76,7 +78,7 @@ impl Gate {
         let taken = self.taken.lock().unwrap();
         let marks = taken.iter().map(|record| match record.content {
             Content::Gap { bytes, .. } => bytes,
-            Content::Line { .. } => 0,
+            Content::Line { .. } | Content::Lines { .. } => 0,
         });
         marks.sum()
     }
@@ -191,4 +193,40 @@ fn on_a_full_disk_the_oldest_give_way_if_they_are_to() {
     assert_eq!((numbers.len() as u64, numbers.last()), (10_000 - lost.records, Some(&9_999)));
     assert!(numbers.is_sorted() && lost.records > 8_000, "{lost:?}");
     assert_eq!(gate.marked(), lost.bytes);
+}
+
+#[test]
+fn a_line_that_a_full_disk_takes_in_part_stands_in_its_file_once_when_there_is_room() {
+    let disk = SmallDisk::mount();
+    let fanout = Fanout::new(SECONDS);
+    let encoder = Encoder::new(Encoding::Raw, String::new(), false);
+    let template = format!("{}/{{container_id}}.log", disk.path().display());
+    let files = Files::new("file".parse().unwrap(), template.parse().unwrap(), encoder);
+    let retry = RetryPolicy { max: Duration::from_millis(20), ..RetryPolicy::default() };
+    fanout.control().add(SinkSpec { retry, ..SinkSpec::new("s", Box::new(files)) }).unwrap();
+    // Room for some lines, and a piece of one.
+    fs::write(disk.path().join("hog"), vec![0; (1 << 20) - (96 << 10) - 300]).unwrap();
+    let origins = [container(1), container(2)];
+    for number in 0..500 {
+        fanout.deliver(origins.iter().map(|origin| line(origin, number, 999)).collect(), false);
+    }
+    eventually("the disk is full", || totals(&fanout).retries > 3);
+    let health = fanout.control().status()[0].health.clone();
+    assert!(health.last_error.unwrap().contains("No space left on device"));
+    fs::remove_file(disk.path().join("hog")).unwrap();
+    fanout.finish();
+    let totals = totals(&fanout);
+    assert_balanced(&totals, 0);
+    assert_eq!((totals.delivered.records, dropped(&totals)), (1_000, BTreeMap::new()));
+    for origin in &origins {
+        let text = fs::read_to_string(disk.path().join(format!("{}.log", origin.container_id))).unwrap();
+        let numbers: Vec<u64> = text
+            .lines()
+            .map(|line| {
+                assert_eq!(line.len(), 999, "{line}");
+                line.split(' ').nth(1).unwrap().parse().unwrap()
+            })
+            .collect();
+        assert_eq!(numbers, (0..500).collect::<Vec<_>>());
+    }
 }
