@@ -16,6 +16,9 @@ use crate::pipeline::record::Record;
 
 /// How often dropped records are spoken of.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+/// So many records are worth a request of their own where nobody waits for more: they are taken as they are, instead of
+/// copied to where others are.
+const ENOUGH: usize = 256;
 /// Of a full queue, at least this part is freed at a time where the oldest give way.
 const EVICTED_PART: u64 = 16;
 
@@ -371,7 +374,9 @@ impl State {
         }
         let mut chosen: Vec<Entry> = Vec::new();
         let (mut bytes, mut records) = (0, 0);
-        while let Some(mut entry) = self.entries.pop_front() {
+        while (records < ENOUGH || !limits.timeout.is_zero())
+            && let Some(mut entry) = self.entries.pop_front()
+        {
             self.waiting -= entry.sum().bytes;
             let (max_bytes, max_records) =
                 (limits.max_bytes.saturating_sub(bytes), limits.max_records.saturating_sub(records));

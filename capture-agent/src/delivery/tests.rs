@@ -1,6 +1,7 @@
 mod fairness;
 mod reload;
 mod retry;
+mod shared;
 mod shutdown;
 
 use std::collections::BTreeMap;
