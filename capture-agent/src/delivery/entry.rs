@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::counters::{Counters, kind_of};
-use super::fate::{Part, RECORD_BYTES, Sum};
+use super::fate::{Part, Sum, cost, cost_of};
 use super::load::Load;
 use crate::pipeline::record::{Content, Record};
 
@@ -19,19 +19,20 @@ pub(super) struct Entry {
     /// `None` for marks, which are in nobody's account.
     part: Option<Part>,
     sum: Sum,
+    cost: u64,
     pub(super) since: Instant,
 }
 
 impl Entry {
-    /// All of `records`, which come to `sum`.
-    pub(super) fn new(records: Arc<Vec<Record>>, part: Part, sum: Sum) -> Self {
+    /// All of `records`, which come to `sum` and take so much of the queue.
+    pub(super) fn new(records: Arc<Vec<Record>>, part: Part, sum: Sum, cost: u64) -> Self {
         let end = records.len();
-        Self { records, begin: 0, end, part: Some(part), sum, since: Instant::now() }
+        Self { records, begin: 0, end, part: Some(part), sum, cost, since: Instant::now() }
     }
 
     pub(super) fn of_marks(marks: Vec<Record>) -> Self {
-        let (end, sum) = (marks.len(), Sum::default());
-        Self { records: Arc::new(marks), begin: 0, end, part: None, sum, since: Instant::now() }
+        let (end, sum, cost) = (marks.len(), Sum::default(), cost_of(&marks));
+        Self { records: Arc::new(marks), begin: 0, end, part: None, sum, cost, since: Instant::now() }
     }
 
     fn records(&self) -> &[Record] {
@@ -56,7 +57,7 @@ impl Entry {
 
     /// What it takes of the queue.
     pub(super) fn cost(&self) -> u64 {
-        self.sum.bytes + self.len() as u64 * RECORD_BYTES
+        self.cost
     }
 
     /// How many records from the first on have no more than so many bytes, and are no more than so many.
@@ -75,16 +76,18 @@ impl Entry {
     /// All from the given one on.
     pub(super) fn split_off(&mut self, first: usize) -> Self {
         let begin = self.begin + first;
-        let sum = Sum::of(&self.records[begin..self.end]);
+        let (sum, cost) = (Sum::of(&self.records[begin..self.end]), cost_of(&self.records[begin..self.end]));
         let rest = Self {
             records: Arc::clone(&self.records),
             begin,
             end: self.end,
             part: self.part.as_ref().map(|part| part.from(first)),
             sum,
+            cost,
             since: self.since,
         };
         self.end = begin;
+        self.cost -= cost;
         self.sum = Sum { lines: self.sum.lines - sum.lines, bytes: self.sum.bytes - sum.bytes };
         rest
     }
@@ -96,11 +99,12 @@ impl Entry {
         reason: &'static str,
         mut is_dropped: impl FnMut(&Record) -> bool,
     ) -> usize {
-        let mut sum = Sum::default();
+        let (mut sum, mut freed) = (Sum::default(), 0);
         let mut kept = Vec::with_capacity(self.len());
         for (place, record) in self.records().iter().enumerate() {
             if is_dropped(record) {
                 sum.add(record);
+                freed += cost(record);
                 if let Some(part) = &self.part {
                     part.dropped(place, record, kind_of(reason));
                 }
@@ -114,6 +118,7 @@ impl Entry {
             self.part = self.part.as_ref().map(|part| part.pick(&kept));
             self.records = Arc::new(pick(self.records(), &kept));
             (self.begin, self.end) = (0, kept.len());
+            self.cost -= freed;
             self.sum = Sum { lines: self.sum.lines - sum.lines, bytes: self.sum.bytes - sum.bytes };
         }
         dropped

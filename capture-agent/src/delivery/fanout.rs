@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::DeliveryError;
 use super::counters::reason;
-use super::fate::{Fates, RECORD_BYTES, Sum};
+use super::fate::{Fates, cost_of};
 use super::lane::{Lane, Route};
 use super::settings::{BatchLimits, Buffer, RetryPolicy};
 use super::status::SinkStatus;
@@ -114,7 +114,7 @@ impl Fanout {
             return;
         }
         if may_wait && let Some(queue) = self.inner.sole_queue() {
-            queue.wait_for_room(Sum::of(&records).bytes + records.len() as u64 * RECORD_BYTES, PATIENCE);
+            queue.wait_for_room(cost_of(&records), PATIENCE);
         }
         let mut lanes = self.inner.lanes();
         // One that wants single lines makes them single for all: what became of a record is counted once.

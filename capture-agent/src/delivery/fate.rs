@@ -10,11 +10,16 @@ use std::sync::{Arc, OnceLock};
 use crate::pipeline::record::{Account, DropKind, Record};
 
 /// What a record costs beyond its bytes, in the count of a queue.
-pub(super) const RECORD_BYTES: u64 = 128;
+const RECORD_BYTES: u64 = 128;
 
-/// What a record takes of a queue, in bytes.
+/// What a record takes of a queue, in bytes. All that queues count comes from here.
 pub(super) fn cost(record: &Record) -> u64 {
     record.stream_bytes() + RECORD_BYTES
+}
+
+/// What records take of a queue together.
+pub(super) fn cost_of<'a>(records: impl IntoIterator<Item = &'a Record>) -> u64 {
+    records.into_iter().map(cost).sum()
 }
 
 /// Lines among records (marks of gaps are none), and bytes of output.
@@ -47,6 +52,8 @@ pub(super) struct Fates {
     gone: OnceLock<Box<[AtomicU64]>>,
     records: usize,
     pub(super) sum: Sum,
+    /// What they take of a queue.
+    pub(super) cost: u64,
 }
 
 /// Neighbours of one container and stream.
@@ -65,7 +72,7 @@ impl Fates {
     /// The accounts of a batch.
     pub(super) fn of(records: &[Record]) -> Self {
         let mut end = 0;
-        let mut sum = Sum::default();
+        let (mut sum, mut cost) = (Sum::default(), 0);
         let neighbours =
             records.chunk_by(|a, b| a.stream == b.stream && Arc::ptr_eq(&a.origin.account, &b.origin.account));
         let runs = neighbours.filter_map(|run| {
@@ -74,17 +81,19 @@ impl Fates {
             let of_run = Sum::of(run);
             sum.lines += of_run.lines;
             sum.bytes += of_run.bytes;
+            let cost_of_run = cost_of(run);
+            cost += cost_of_run;
             Some(Run {
                 account: Arc::clone(&first.origin.account),
                 stream: first.stream as usize,
                 end,
-                cost: of_run.bytes + run.len() as u64 * RECORD_BYTES,
+                cost: cost_of_run,
                 lines: of_run.lines.into(),
                 bytes: of_run.bytes.into(),
             })
         });
         let runs = runs.collect();
-        Self { runs, gone: OnceLock::new(), records: records.len(), sum }
+        Self { runs, gone: OnceLock::new(), records: records.len(), sum, cost }
     }
 
     /// The accounts of the containers of the batch, with what their neighbouring records take of a queue.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use super::fate::{Fates, cost};
+use super::fate::{Fates, cost, cost_of};
 use crate::pipeline::record::{Account, Record};
 
 /// Bytes of a queue by container. An account stays where it is while one of its records is in the queue, so its address
@@ -83,7 +83,7 @@ impl Held {
 fn by_container(records: &[Record]) -> impl Iterator<Item = (&Arc<Account>, u64)> {
     records
         .chunk_by(|a, b| Arc::ptr_eq(&a.origin, &b.origin))
-        .filter_map(|run| Some((&run.first()?.origin.account, run.iter().map(cost).sum())))
+        .filter_map(|run| Some((&run.first()?.origin.account, cost_of(run))))
 }
 
 /// How much a queue may hold.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::counters::{Counters, kind_of};
-use super::fate::{Part, Sum, cost};
+use super::fate::{Part, Sum, cost_of};
 use crate::pipeline::record::Record;
 
 /// Records on their way to a destination. They belong to the worker, until somebody abandons them in its place.
@@ -45,7 +45,7 @@ impl Load {
 
     /// What they take of the queue.
     pub(super) fn cost(&self) -> u64 {
-        self.records().iter().map(cost).sum()
+        cost_of(self.records())
     }
 
     /// Counts what became of records, each once.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::counters::{Counters, reason};
 use super::entry::{Entry, pick};
-use super::fate::{Fates, Part, RECORD_BYTES, Sum, cost};
+use super::fate::{Fates, Part, Sum, cost, cost_of};
 use super::gaps::Gaps;
 use super::held::{Held, Room};
 use super::load::Load;
@@ -106,8 +106,8 @@ impl Queue {
         if records.is_empty() {
             return;
         }
-        let sum = if picked.is_none() { fates.sum } else { Sum::of(&*records) };
-        let bytes = sum.bytes + records.len() as u64 * RECORD_BYTES;
+        let (sum, bytes) =
+            if picked.is_none() { (fates.sum, fates.cost) } else { (Sum::of(&*records), cost_of(&*records)) };
         let mut state = self.lock();
         if let Some(reason) = state.abandoned {
             self.refuse(&mut state, &records, &part, 0..records.len() as u32, reason);
@@ -125,8 +125,8 @@ impl Queue {
             self.refuse(&mut state, &records, &part, dropped, reason::QUEUE_FULL);
             if !taken_records.is_empty() {
                 state.held.add_records(&taken_records);
-                let sum = Sum::of(&taken_records);
-                state.put(Entry::new(Arc::new(taken_records), part.pick(&taken), sum));
+                let (sum, bytes) = (Sum::of(&taken_records), cost_of(&taken_records));
+                state.put(Entry::new(Arc::new(taken_records), part.pick(&taken), sum, bytes));
             }
         } else {
             let marks = state.refused.take();
@@ -135,7 +135,7 @@ impl Queue {
                 None => state.held.add_all(fates),
                 Some(_) => state.held.add_records(&records),
             }
-            state.put(Entry::new(records, part, sum));
+            state.put(Entry::new(records, part, sum, bytes));
         }
         self.filled.notify_one();
     }
