@@ -278,11 +278,22 @@ fn json_field(name: &str, value: &str, out: &mut Vec<u8>) {
     json::string(value.as_bytes(), out);
 }
 
+/// Length of `2023-11-14T22:13:20.000000042Z`: nanoseconds in 64 bits reach from the year 1677 to 2262.
+const TIMESTAMP: usize = 30;
+/// Where its digits begin that are parts of a second.
+const FRACTION: usize = 20;
+
 /// RFC 3339 timestamps; the part up to the second is rendered once a second.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct TimestampCache {
     second: Option<i64>,
-    text: String,
+    text: [u8; TIMESTAMP],
+}
+
+impl Default for TimestampCache {
+    fn default() -> Self {
+        Self { second: None, text: *b"1970-01-01T00:00:00.000000000Z" }
+    }
 }
 
 impl TimestampCache {
@@ -291,12 +302,10 @@ impl TimestampCache {
         if self.second != Some(second) {
             self.second = Some(second);
             let text = Timestamp::from_second(second).unwrap_or_default().to_string();
-            text.trim_end_matches('Z').clone_into(&mut self.text);
+            self.text[..FRACTION - 1].copy_from_slice(&text.as_bytes()[..FRACTION - 1]);
         }
-        out.extend_from_slice(self.text.as_bytes());
-        out.push(b'.');
-        out.extend_from_slice(&json::nanoseconds(rest));
-        out.push(b'Z');
+        self.text[FRACTION..TIMESTAMP - 1].copy_from_slice(&json::nanoseconds(rest));
+        out.extend_from_slice(&self.text);
     }
 }
 

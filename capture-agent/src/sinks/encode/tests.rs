@@ -175,3 +175,14 @@ fn logfmt_has_the_same_names_as_json() {
         assert_eq!(text, format!("timestamp=2023-11-14T22:13:20.000000042Z {expected}\n"));
     }
 }
+
+#[test]
+fn timestamps_are_what_another_renderer_makes_of_them() {
+    let mut clock = TimestampCache::default();
+    for nanoseconds in [0, 1, -1, 1_700_000_000_000_000_042, 1_700_000_000_999_999_999, i64::MIN, i64::MAX, 0] {
+        let mut out = Vec::new();
+        clock.write(nanoseconds, &mut out);
+        let expected = Timestamp::from_nanosecond(nanoseconds.into()).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{expected:.9}"));
+    }
+}
