@@ -11,25 +11,25 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::way::Surroundings;
 use crate::admin::{AdminConfig, AdminHandle, Readiness};
-use crate::config::reload::ReloadStats;
-use crate::config::{AdminSection, CaptureSection, SinkContext, Sinks};
+use crate::config::reload::{Apply, Change, ReloadStats};
+use crate::config::{AdminSection, CaptureSection, Sinks};
 use crate::containers::cgroups::Hierarchy;
 use crate::containers::directory::Directory;
 use crate::containers::discovery::{Discovery, Found};
 use crate::containers::docker::{DockerClient, DockerConfig};
-use crate::delivery::{Fanout, GRACE, SinkSpec};
+use crate::delivery::{Control, Fanout, GRACE};
 use crate::kernel::{self, BpfStats, Kernel, KernelConfig, SlotTable};
 use crate::memory;
 use crate::metrics::{Metrics, Sources};
+use crate::pipeline::PipelineConfig;
+use crate::pipeline::select::SelectConfig;
+use crate::pipeline::shaping::{NextShaping, Shaping};
 use crate::session::ledger::Ledger;
 use crate::session::positions::Positions;
 use crate::session::state::{StateDir, StateWriter};
 use crate::session::{ReaderConfig, StopReader};
-use crate::sinks::delivery::Sink;
-
-/// Name of the one sink that there is without a configuration: in the labels of the metrics.
-const DEFAULT_SINK: &str = "default";
 
 /// How often containers are looked for that the kernel side did not see being made.
 const RESCAN_INTERVAL: Duration = Duration::from_secs(30);
@@ -48,6 +48,10 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 pub struct AgentSettings {
     /// How capture is done.
     pub capture: CaptureSection,
+    /// Which containers are captured.
+    pub select: SelectConfig,
+    /// What happens to records on their way to all sinks.
+    pub pipeline: PipelineConfig,
     /// Where records go.
     pub sinks: Sinks,
     /// What is kept and shown of its own operation; `None` for nothing.
@@ -75,6 +79,9 @@ pub struct Agent {
     admission: Arc<Notify>,
     bpf_stats: Arc<BpfStats>,
     docker: Option<DockerClient>,
+    surroundings: Surroundings,
+    sinks: Control,
+    next_shaping: NextShaping,
     /// Cancelled when standard output is closed by whoever read it.
     pub output_closed: CancellationToken,
 }
@@ -127,14 +134,23 @@ impl AgentSettings {
         bpf_stats.read_from(Arc::clone(&kernel));
         let output_closed = CancellationToken::new();
         let admission = Arc::<Notify>::default();
-        fanout
-            .control()
-            .add(SinkSpec { closed: Some(output_closed.clone()), ..SinkSpec::new(DEFAULT_SINK, sink(self.sinks)?) })?;
+        let surroundings = Surroundings {
+            state_dir: self.admin.as_ref().map(|admin| admin.state_dir.clone()).unwrap_or_default(),
+            output_closed: output_closed.clone(),
+        };
+        let sinks = fanout.control();
+        for (name, config) in &self.sinks.or_default().0 {
+            let spec = surroundings.spec(name, config).map_err(|error| anyhow::anyhow!("{error}"))?;
+            sinks.add(spec)?;
+        }
+        let next_shaping = NextShaping::default();
         let (reader, stop_reader) = ReaderConfig {
             kernel: Arc::clone(&kernel),
             directory: Arc::clone(&directory),
             ledger: Arc::clone(&ledger),
             fanout,
+            shaping: Shaping::new(&self.select, &self.pipeline)?,
+            next_shaping: next_shaping.clone(),
             max_line: self.capture.max_line_bytes.0 as usize,
             only: self.only.clone(),
             rotation_interval: self.capture.rotation_interval.0,
@@ -170,6 +186,9 @@ impl AgentSettings {
             admission,
             bpf_stats,
             docker: Some(docker),
+            surroundings,
+            sinks,
+            next_shaping,
             output_closed,
         })
     }
@@ -186,6 +205,19 @@ impl Agent {
     #[must_use]
     pub fn hierarchy(&self) -> &Hierarchy {
         &self.hierarchy
+    }
+
+    /// What puts a reload of the configuration to work.
+    #[must_use]
+    pub fn apply(&self) -> impl Apply + Send + 'static {
+        let (surroundings, sinks, next) = (self.surroundings.clone(), self.sinks.clone(), self.next_shaping.clone());
+        move |change: &Change| surroundings.apply(change, &sinks, &next)
+    }
+
+    /// The sinks.
+    #[must_use]
+    pub fn sinks(&self) -> &Control {
+        &self.sinks
     }
 
     /// Follows the engine and looks for missed containers until `shutdown`.
@@ -297,12 +329,4 @@ fn book(refused: &[String], waiting: usize, ledger: &Ledger) {
         ledger.refuse(id, Instant::now());
     }
     ledger.set_waiting(waiting as u64);
-}
-
-fn sink(sinks: Sinks) -> anyhow::Result<Box<dyn Sink>> {
-    let mut sinks = sinks.or_default().0.into_iter();
-    match (sinks.next(), sinks.next()) {
-        (Some((name, sink)), None) => Ok(sink.build(SinkContext::new(name))?),
-        _ => bail!("records go to one sink, and several are configured; leave one of them"),
-    }
 }

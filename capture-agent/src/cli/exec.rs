@@ -73,6 +73,8 @@ pub fn exec(args: ExecArgs) -> anyhow::Result<u8> {
         args.sink.lay_over(&mut config.sinks);
         let agent = AgentSettings {
             capture: config.capture,
+            select: config.select,
+            pipeline: config.pipeline,
             sinks: config.sinks,
             admin: None,
             docker: DockerConfig::default(),

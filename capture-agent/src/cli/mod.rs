@@ -8,6 +8,7 @@ mod run;
 mod settings;
 pub mod signals;
 mod validate;
+mod way;
 
 use std::io::{self, Write as _};
 

@@ -11,7 +11,7 @@ use super::agent::{Agent, AgentSettings};
 use super::exec;
 use super::settings::SettingsArgs;
 use super::signals;
-use crate::config::reload::{Change, ReloadStats, Reloader};
+use crate::config::reload::{ReloadStats, Reloader};
 use crate::config::{Config, Overlay};
 use crate::containers::cgroups::CommandCgroup;
 
@@ -40,7 +40,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<u8> {
     let overlay: Box<Overlay> = Box::new(move |config| args.settings.lay_over(config));
     let reloads = Arc::<ReloadStats>::default();
     let reloader = Reloader::new(file, overlay, Arc::clone(&reloads))?;
-    let Config { capture, docker, admin, sinks, select: _, pipeline: _ } = reloader.config().clone();
+    let Config { capture, docker, admin, sinks, select, pipeline } = reloader.config().clone();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(1)
@@ -50,10 +50,19 @@ pub fn run(args: RunArgs) -> anyhow::Result<u8> {
         .build()
         .context("the asynchronous runtime cannot be started")?;
     let agent = runtime.block_on(async {
-        let (shutdown, reload) = (signals::shutdown()?, signals::reload()?);
+        let (shutdown, reload, reopen) = (signals::shutdown()?, signals::reload()?, signals::reopen()?);
         let docker = docker.client();
-        let mut agent = AgentSettings { capture, sinks, admin: Some(admin), docker, reloads, only: None }.build()?;
-        tokio::spawn(reloader.run(reload, args.watch_config, keep_sinks, shutdown.clone()));
+        let settings =
+            AgentSettings { capture, select, pipeline, sinks, admin: Some(admin), docker, reloads, only: None };
+        let mut agent = settings.build()?;
+        tokio::spawn(reloader.run(reload, args.watch_config, agent.apply(), shutdown.clone()));
+        let sinks = agent.sinks().clone();
+        tokio::spawn(async move {
+            loop {
+                reopen.notified().await;
+                sinks.reopen();
+            }
+        });
         let demo = args.demo.then(|| demonstrate(&agent, &shutdown));
         agent.run(shutdown).await;
         if let Some(demo) = demo {
@@ -63,13 +72,6 @@ pub fn run(args: RunArgs) -> anyhow::Result<u8> {
     })?;
     agent.shut_down()?;
     Ok(0)
-}
-
-/// Sinks stay what they are for as long as the agent runs.
-fn keep_sinks(change: &Change) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let names = [&change.added[..], &change.removed, &change.changed].concat();
-    let names: Vec<_> = names.iter().map(|name| format!("sinks.{name}")).collect();
-    Err(format!("{} can change at a start only; restart the agent, or take the change back", names.join(", ")).into())
 }
 
 /// Runs the demonstration; what goes wrong with it does not stop the agent.

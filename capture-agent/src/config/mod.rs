@@ -48,7 +48,7 @@ pub struct Config {
     pub select: SelectConfig,
     /// What happens to records on their way to all sinks.
     pub pipeline: PipelineConfig,
-    /// Where records go: any number of sinks, each with a name of your choice. Without any there is one, `console`,
+    /// Where records go: any number of sinks, each with a name of your choice. Without any there is one, `default`,
     /// which writes JSON to standard output.
     pub sinks: Sinks,
 }

@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{BufferConfig, Problem};
+use super::{BufferConfig, Problem, RetryConfig};
 use crate::pipeline::select::FilterConfig;
 use crate::sinks::console::ConsoleConfig;
 use crate::sinks::delivery::Sink;
@@ -68,6 +68,15 @@ impl SinkConfig {
         }
     }
 
+    /// When it is asked again; `None` where that makes no sense.
+    #[must_use]
+    pub fn retry(&self) -> Option<&RetryConfig> {
+        match self {
+            Self::Console(_) => None,
+            Self::File(config) => Some(&config.retry),
+        }
+    }
+
     /// Makes the sink. Nothing is opened or connected to yet.
     ///
     /// # Errors
@@ -122,10 +131,10 @@ pub struct BuildError {
 pub struct Sinks(pub BTreeMap<SinkName, SinkConfig>);
 
 impl Sinks {
-    /// One sink, named by its type.
+    /// One sink, by the name that the `pipeline` label had before there were others.
     #[must_use]
     pub fn one(config: SinkConfig) -> Self {
-        Self([(SinkName(config.kind().into()), config)].into())
+        Self([(SinkName("default".into()), config)].into())
     }
 
     /// JSON on standard output, if there is no other.
@@ -235,7 +244,7 @@ mod tests {
         for text in ["", "sinks:\n", "sinks: {}\n"] {
             let sinks = sinks(text).unwrap().or_default();
             let names: Vec<_> = sinks.0.iter().map(|(name, sink)| (name.as_str(), sink.kind())).collect();
-            assert_eq!(names, [("console", "console")], "{text:?}");
+            assert_eq!(names, [("default", "console")], "{text:?}");
         }
         assert_eq!(sinks("sinks: {x: {type: console}}").unwrap().or_default().0.len(), 1);
     }

@@ -11,6 +11,7 @@ pub mod rate_limit;
 pub mod record;
 pub mod redact;
 pub mod select;
+pub mod shaping;
 
 #[cfg(test)]
 mod tests;

@@ -50,6 +50,7 @@ impl Reader {
             self.account(&session, &sealed, true);
             self.config.ledger.close(session.id(), index, kernel_totals(slot), now);
             tracing::debug!(container_id = %session.id(), "session closed");
+            self.ended.push(Arc::clone(session.id()));
             if session.is_waiting_for_name() {
                 self.closing.push(session);
             }

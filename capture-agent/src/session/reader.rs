@@ -22,6 +22,7 @@ use crate::containers::directory::Directory;
 use crate::delivery::Fanout;
 use crate::kernel::{self, Kernel, RingUse, SlotTable, WallClock, decode};
 use crate::pipeline::record::Record;
+use crate::pipeline::shaping::{NextShaping, Shaping};
 
 /// What the ring buffer adds to each record (`BPF_RINGBUF_HDR_SZ`).
 const RING_HEADER: u64 = 8;
@@ -51,6 +52,10 @@ pub struct ReaderConfig {
     pub ledger: Arc<Ledger>,
     /// Where records go.
     pub fanout: Fanout,
+    /// Which records are wanted, and what is made of them.
+    pub shaping: Shaping,
+    /// Where a reload leaves another one.
+    pub next_shaping: NextShaping,
     /// Longest line in bytes; longer ones are given out in pieces.
     pub max_line: usize,
     /// The one container whose output is wanted; `None` for all.
@@ -76,6 +81,8 @@ pub struct Reader {
     /// Ended, but their records still wait for a name.
     pub(super) closing: Vec<Session>,
     pub(super) batch: Vec<Record>,
+    /// Containers whose last record is in the batch.
+    pub(super) ended: Vec<Arc<str>>,
     pub(super) positions: Positions,
     /// When what an earlier agent left of containers that are gone is given up.
     forget_restored: Option<Instant>,
@@ -136,6 +143,7 @@ impl ReaderConfig {
             sessions: Vec::new(),
             closing: Vec::new(),
             batch: Vec::new(),
+            ended: Vec::new(),
             forget_restored: Some(Instant::now() + self.ledger.grace()),
             positions,
             arenas: Arenas::new(),
@@ -163,7 +171,7 @@ impl Reader {
                 self.tick(now, false);
                 next_tick = now + if self.is_urgent() { URGENT_TICK } else { TICK };
             }
-            self.hand_on();
+            self.hand_on(now);
             if more {
                 continue;
             }
@@ -174,10 +182,14 @@ impl Reader {
         // Nothing is counted as written from here on, so that what is in the ring buffer is all there will be.
         self.config.kernel.lock().unwrap_or_else(PoisonError::into_inner).detach();
         while self.drain(BATCH_RECORDS) {
-            self.hand_on();
+            self.hand_on(Instant::now());
         }
         self.tick(Instant::now(), true);
-        self.hand_on();
+        let now = Instant::now();
+        self.hand_on(now);
+        let mut held = Vec::new();
+        self.config.shaping.finish(now, &mut held);
+        self.deliver(held);
         // What is counted after the sinks have finished.
         self.config.fanout.finish();
         self.seal_all(Instant::now());
@@ -294,10 +306,24 @@ impl Reader {
             })
     }
 
-    fn hand_on(&mut self) {
-        if !self.batch.is_empty() {
+    fn hand_on(&mut self, now: Instant) {
+        let mut held = Vec::new();
+        if let Some(next) = self.config.next_shaping.take() {
+            // What the old one holds was made before, and goes before.
+            std::mem::replace(&mut self.config.shaping, next).finish(now, &mut held);
+        }
+        self.deliver(held);
+        let batch = std::mem::take(&mut self.batch);
+        let mut batch = self.config.shaping.process(batch, now);
+        for container_id in self.ended.drain(..) {
+            self.config.shaping.forget(&container_id, now, &mut batch);
+        }
+        self.deliver(batch);
+    }
+
+    fn deliver(&self, batch: Vec<Record>) {
+        if !batch.is_empty() {
             let has_room = self.ring_use.bytes() < self.ring_size / 4;
-            let batch = std::mem::take(&mut self.batch);
             let now = kernel::monotonic();
             let latency = |record: &Record| Duration::from_nanos(now.saturating_sub(record.completed));
             self.config.ledger.latencies.observe_all(batch.iter().map(latency));

@@ -27,13 +27,15 @@ pub struct Change {
     pub removed: Vec<SinkName>,
     /// Sinks of which something is different: what the file says of them, or what a file holds that they name.
     pub changed: Vec<SinkName>,
+    /// Whether `select` or `pipeline` is different.
+    pub shaping: bool,
 }
 
 impl Change {
     /// Whether nothing is different.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty() && !self.shaping
     }
 
     pub(super) fn between(
@@ -60,6 +62,7 @@ impl Change {
             _ => true,
         };
         Ok(Self {
+            shaping: old.config.select != new.config.select || old.config.pipeline != new.config.pipeline,
             config: new.config.clone(),
             added: after.0.keys().filter(|name| !before.0.contains_key(*name)).cloned().collect(),
             removed: before.0.keys().filter(|name| !after.0.contains_key(*name)).cloned().collect(),
