@@ -145,7 +145,7 @@ mod tests {
             told("", &["--no-connect"]).0,
             format!(
                 "ok      configuration: FILE has no mistakes\n{rest}\
-                 ok      sinks.console: console; its destination was not asked (--no-connect)\n3 checks, all fine\n"
+                 ok      sinks.default: console; its destination was not asked (--no-connect)\n3 checks, all fine\n"
             )
         );
     }
@@ -177,7 +177,7 @@ mod tests {
     fn an_endpoint_that_is_none_is_told_with_all_else() {
         let (told, _) = told("docker: {host: 'ftp://x'}", &["--no-connect"]);
         let expected = "failed  docker: cannot use the Docker endpoint ftp://x: give unix:///path/to/docker.sock or \
-                        tcp://host:port\nok      sinks.console: console; its destination was not asked \
+                        tcp://host:port\nok      sinks.default: console; its destination was not asked \
                         (--no-connect)\n3 checks, 1 failed\n";
         assert!(told.ends_with(expected), "{told}");
     }

@@ -120,11 +120,11 @@ fn flags_of_a_sink_stand_for_one_instead_of_the_files() {
     };
     let marker = "[capture-agent: {bytes} bytes of output are missing here: {reason}]";
     assert_eq!(sinks(&[], &[]), format!("all: file json /x {marker}, out: console text  {marker}"));
-    assert_eq!(sinks(&["--format", "raw"], &[]), format!("console: console raw  {marker}"));
-    assert_eq!(sinks(&["--gap-marker", "?"], &[("CAPTURE_AGENT_FORMAT", "text")]), "console: console text  ?");
+    assert_eq!(sinks(&["--format", "raw"], &[]), format!("default: console raw  {marker}"));
+    assert_eq!(sinks(&["--gap-marker", "?"], &[("CAPTURE_AGENT_FORMAT", "text")]), "default: console text  ?");
     let words = ["--file-path", "/y/{stream}", "--file-encoding", "raw", "--gap-marker", "!"];
-    assert_eq!(sinks(&words, &[("CAPTURE_AGENT_FORMAT", "text")]), "file: file raw /y/{stream} !");
-    assert_eq!(sinks(&[], &[("CAPTURE_AGENT_FILE_PATH", "/z")]), format!("file: file json /z {marker}"));
+    assert_eq!(sinks(&words, &[("CAPTURE_AGENT_FORMAT", "text")]), "default: file raw /y/{stream} !");
+    assert_eq!(sinks(&[], &[("CAPTURE_AGENT_FILE_PATH", "/z")]), format!("default: file json /z {marker}"));
 }
 
 fn arguments_of(command: &str) -> Vec<Arg> {

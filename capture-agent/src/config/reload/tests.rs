@@ -75,9 +75,9 @@ fn what_is_different_is_told_by_the_names_of_sinks() {
         ("# a comment\nsinks:\n  all:\n    path: '/x'\n    type: file\n  out: {type: console}\n", " |  | all"),
         ("sinks:\n  all: {type: file, path: '/x'}\n  out: {type: console, encoding: text}\n", " |  | out"),
         ("sinks:\n  all: {type: file, path: '/x'}\n  new: {type: console}\n", "new | out | "),
-        ("", "console | all new | "),
-        ("sinks: {console: {type: console, encoding: text}}", " |  | console"),
-        ("admin: {listen: '127.0.0.1:8001'}", " |  | console"),
+        ("", "default | all new | "),
+        ("sinks: {default: {type: console, encoding: text}}", " |  | default"),
+        ("admin: {listen: '127.0.0.1:8001'}", " |  | default"),
     ] {
         place.write(text);
         assert_eq!(told(&reloader.reload(&mut accept).unwrap()), expected, "{text}");
@@ -158,7 +158,7 @@ fn sinks_that_a_flag_gives_are_not_the_files() {
             Sinks::one(SinkConfig::Console(ConsoleConfig { gap_marker: "x".to_owned(), ..Default::default() }));
         Vec::new()
     });
-    place.write("sinks: {console: {type: console, encoding: text}}");
+    place.write("sinks: {default: {type: console, encoding: text}}");
     assert!(reloader.reload(&mut accept).unwrap().is_empty());
 }
 
