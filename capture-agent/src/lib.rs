@@ -15,3 +15,4 @@ pub mod metrics;
 pub mod pipeline;
 pub mod session;
 pub mod sinks;
+pub mod socket;

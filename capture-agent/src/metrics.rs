@@ -20,10 +20,10 @@ use tokio::runtime::Handle;
 use self::family::Source;
 use self::sessions::Accounts;
 use crate::config::reload::ReloadStats;
-use crate::containers::docker::SocketHealth;
 use crate::delivery::Control;
 use crate::kernel::BpfStats;
 use crate::session::ledger::Ledger;
+use crate::socket::SocketHealth;
 
 /// Content type of [`Metrics::encode`]'s answer.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

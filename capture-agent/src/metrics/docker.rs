@@ -3,7 +3,7 @@
 use prometheus::proto::MetricFamily;
 
 use super::family::{Definition, Reading, Source, counter, distribution, gauge, histogram};
-use crate::containers::docker::{FailureKind, SocketHealth};
+use crate::socket::{FailureKind, SocketHealth};
 
 #[expect(clippy::cast_precision_loss, reason = "ages and counts far below 2^53")]
 const DOCKER: [Reading<SocketHealth, f64>; 4] = [
@@ -15,7 +15,7 @@ const DOCKER: [Reading<SocketHealth, f64>; 4] = [
     }),
     (
         gauge("log_capturer_docker_event_stream_age_seconds", "Age of the event subscription; 0 without one."),
-        |docker| docker.event_stream_age().unwrap_or_default().as_secs_f64(),
+        |docker| docker.age().unwrap_or_default().as_secs_f64(),
     ),
     (gauge("log_capturer_docker_open_connections", "Connections to the Docker socket that are open."), |docker| {
         docker.open_connections() as f64

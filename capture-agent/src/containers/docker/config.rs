@@ -6,10 +6,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::DockerClient;
-use super::connect::{Connector, Resolver};
+use super::connect::Connector;
 use super::endpoint::Endpoint;
 use super::tls::{Tls, TlsError, TlsFiles};
 use crate::containers::directory::Directory;
+use crate::socket::tcp::Resolver;
 
 /// Where the engine is and how long to wait for it.
 #[derive(Clone, Debug)]

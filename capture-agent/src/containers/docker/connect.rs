@@ -1,28 +1,22 @@
 //! Sockets to the engine, each counted for as long as it is open.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpSocket, TcpStream, UnixStream};
-use tokio::sync::oneshot;
+use tokio::net::UnixStream;
 
 use super::endpoint::Endpoint;
-use super::health::SocketHealth;
 use super::tls::Tls;
+use crate::socket::SocketHealth;
+use crate::socket::tcp::{self, Resolver};
 
 /// How soon a Unix socket whose accept queue is full is tried again: the kernel has no way to wait for a place in it.
 const KNOCK: Duration = Duration::from_millis(20);
-/// Shortest time that the kernel takes for keepalive.
-const SHORTEST_KEEPALIVE: Duration = Duration::from_secs(1);
-/// Probes of an idle connection that may go unanswered.
-const KEEPALIVE_PROBES: u32 = 3;
 
 /// What HTTP is spoken over.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -47,46 +41,13 @@ impl Connector {
         match &self.endpoint {
             Endpoint::Unix(path) => Ok(Box::new(counted(Box::new(connect_unix(path).await?)))),
             Endpoint::Tcp { host, port } => {
-                let stream = counted(Box::new(self.connect_tcp(host, *port).await?));
+                let stream = counted(Box::new(tcp::connect(&self.resolver, host, *port, self.deadline).await?));
                 match &self.tls {
                     None => Ok(Box::new(stream)),
                     Some(tls) => Ok(Box::new(tls.connector().connect(tls.name(), stream).await?)),
                 }
             }
         }
-    }
-
-    async fn connect_tcp(&self, host: &str, port: u16) -> io::Result<TcpStream> {
-        let addresses = match host.parse::<IpAddr>() {
-            Ok(address) => vec![SocketAddr::new(address, port)],
-            Err(_) => self.resolver.resolve(host, port).await?,
-        };
-        // One address that swallows packets must not use up the time of the others.
-        let share = self.deadline / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
-        let mut outcome = Err(io::Error::new(io::ErrorKind::NotFound, format!("the host {host} has no address")));
-        for address in addresses {
-            outcome = match tokio::time::timeout(share, self.connect_address(address)).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer from {address}"))),
-            };
-            if outcome.is_ok() {
-                break;
-            }
-        }
-        outcome
-    }
-
-    async fn connect_address(&self, address: SocketAddr) -> io::Result<TcpStream> {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        let keepalive = self.deadline.max(SHORTEST_KEEPALIVE);
-        sockopt::set_tcp_nodelay(&socket, true)?;
-        // The event stream is idle for long: without these a peer that vanished is noticed by nobody.
-        sockopt::set_tcp_user_timeout(&socket, u32::try_from(self.deadline.as_millis()).unwrap_or(u32::MAX))?;
-        sockopt::set_socket_keepalive(&socket, true)?;
-        sockopt::set_tcp_keepidle(&socket, keepalive)?;
-        sockopt::set_tcp_keepintvl(&socket, keepalive)?;
-        sockopt::set_tcp_keepcnt(&socket, KEEPALIVE_PROBES)?;
-        socket.connect(address).await
     }
 }
 
@@ -97,36 +58,6 @@ async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
             outcome => return outcome,
         }
     }
-}
-
-/// Looks host names up, one at a time: the system's resolver cannot be stopped, and each look-up takes a thread.
-#[derive(Debug, Default)]
-pub(super) struct Resolver {
-    /// A look-up that its caller did not wait for is the next caller's: there is only one name.
-    running: tokio::sync::Mutex<Option<oneshot::Receiver<io::Result<Vec<SocketAddr>>>>>,
-}
-
-impl Resolver {
-    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        let mut running = self.running.lock().await;
-        let answer = match &mut *running {
-            Some(answer) => answer,
-            None => running.insert(look_up(host.to_owned(), port)?),
-        };
-        let found = answer.await;
-        *running = None;
-        found.map_err(io::Error::other)?
-    }
-}
-
-/// On a thread of its own: those of the runtime have other work, and its end would wait for them.
-fn look_up(host: String, port: u16) -> io::Result<oneshot::Receiver<io::Result<Vec<SocketAddr>>>> {
-    let (sender, receiver) = oneshot::channel();
-    std::thread::Builder::new().name("resolver".to_owned()).spawn(move || {
-        // Nobody waits for the answer once the agent ends.
-        let _ = sender.send((host.as_str(), port).to_socket_addrs().map(Iterator::collect));
-    })?;
-    Ok(receiver)
 }
 
 /// Keeps the count of open connections true on every path that closes one, and an answer within bounds.

@@ -10,10 +10,10 @@ use bytes::BytesMut;
 use hyper::body::Incoming;
 use hyper::header::{DATE, HeaderMap};
 
-use super::failure::{Failure, FailureKind};
-use super::health::SocketHealth;
+use super::failure::Failure;
 use super::transport::Line;
 use crate::containers::directory::Metadata;
+use crate::socket::{FailureKind, SocketHealth};
 
 /// `{"type":["container"],"event":["create","rename","destroy"]}`, as a query takes it.
 const FILTERS: &str = "%7B%22type%22%3A%5B%22container%22%5D%2C\
@@ -116,7 +116,7 @@ impl Subscription {
         let since = replay.since().map(|since| format!("&since={since}")).unwrap_or_default();
         let answer = line.open(&format!("/v{version}/events?filters={FILTERS}{since}")).await?;
         replay.subscribed(engine_time(answer.headers()));
-        health.events_opened();
+        health.opened();
         Ok(Self { line, body: answer.into_body(), lines: Lines::default(), health })
     }
 
@@ -173,7 +173,7 @@ impl Lines {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.health.events_closed();
+        self.health.closed();
     }
 }
 

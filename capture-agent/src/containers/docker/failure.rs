@@ -1,79 +1,12 @@
 //! What goes wrong with a call to the engine.
 
 use std::error::Error as StdError;
-use std::io;
 use std::time::Duration;
 
 use bollard::errors::Error;
-use tokio_rustls::rustls;
 
 use super::tls::{self, TlsError};
-
-/// What went wrong with a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailureKind {
-    /// There is no such socket.
-    Missing,
-    /// Nobody listens on the socket.
-    Refused,
-    /// The agent may not use the socket.
-    Denied,
-    /// No answer within the deadline.
-    Timeout,
-    /// The engine closed the connection before its answer was complete.
-    Closed,
-    /// The answer is not what a Docker engine says, or longer than one can be.
-    Protocol,
-    /// The engine answered with an HTTP error.
-    Status,
-    /// One side does not trust the other's certificate, or does not speak TLS.
-    Tls,
-    /// Any other failure of the socket.
-    Io,
-}
-
-impl FailureKind {
-    /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
-        Self::Missing,
-        Self::Refused,
-        Self::Denied,
-        Self::Timeout,
-        Self::Closed,
-        Self::Protocol,
-        Self::Status,
-        Self::Tls,
-        Self::Io,
-    ];
-
-    /// Value of the `kind` label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Refused => "refused",
-            Self::Denied => "denied",
-            Self::Timeout => "timeout",
-            Self::Closed => "closed",
-            Self::Protocol => "protocol",
-            Self::Status => "status",
-            Self::Tls => "tls",
-            Self::Io => "io",
-        }
-    }
-
-    fn of_io(error: &io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::NotFound => Self::Missing,
-            io::ErrorKind::ConnectionRefused => Self::Refused,
-            io::ErrorKind::PermissionDenied => Self::Denied,
-            io::ErrorKind::TimedOut => Self::Timeout,
-            io::ErrorKind::InvalidData => Self::Protocol,
-            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => Self::Closed,
-            _ => Self::Io,
-        }
-    }
-}
+use crate::socket::failure::{FailureKind, RootCause, root_cause};
 
 /// A call that failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -98,26 +31,11 @@ impl Failure {
         Self { status: Some(status), ..Self::new(FailureKind::Status, format!("the engine answers {status}")) }
     }
 
-    /// Looks for what lies under an error of hyper or of the system: TLS reports as the latter.
     fn of_connection(error: &(dyn StdError + 'static), otherwise: FailureKind) -> Self {
-        let mut io = None;
-        let mut next = Some(error);
-        while let Some(cause) = next {
-            if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-                return Self::new(FailureKind::Tls, tls::explain(tls));
-            }
-            next = match cause.downcast_ref::<io::Error>() {
-                // Its `source` would step over what it holds.
-                Some(error) => {
-                    io = Some(error);
-                    error.get_ref().map(|inner| inner as _)
-                }
-                None => cause.source(),
-            };
-        }
-        match io {
-            Some(io) => Self::new(FailureKind::of_io(io), io.to_string()),
-            None => Self::new(otherwise, error.to_string()),
+        match root_cause(error) {
+            RootCause::Tls(error) => Self::new(FailureKind::Tls, tls::explain(error)),
+            RootCause::Io(error) => Self::new(FailureKind::of_io(error), error.to_string()),
+            RootCause::Other => Self::new(otherwise, error.to_string()),
         }
     }
 }
@@ -152,17 +70,14 @@ impl From<Error> for Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use tokio_rustls::rustls;
+
     use super::*;
 
     fn of(err: io::Error) -> Failure {
         Failure::from(Error::IOError { err })
-    }
-
-    #[test]
-    fn every_kind_stands_at_its_own_number() {
-        for (index, kind) in FailureKind::ALL.into_iter().enumerate() {
-            assert_eq!(kind as usize, index);
-        }
     }
 
     #[test]

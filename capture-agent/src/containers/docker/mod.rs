@@ -9,7 +9,6 @@ mod connect;
 mod endpoint;
 mod events;
 mod failure;
-mod health;
 mod queue;
 mod tls;
 mod transport;
@@ -30,12 +29,11 @@ pub use self::config::{DockerConfig, DockerError};
 use self::connect::Connector;
 use self::events::{Change, Replay, Subscription};
 use self::failure::Failure;
-pub use self::failure::FailureKind;
-pub use self::health::SocketHealth;
 use self::queue::{Queue, Roster};
 pub use self::tls::{TlsError, TlsFiles};
 use self::transport::Line;
 use super::directory::{Directory, Metadata};
+use crate::socket::{FailureKind, SocketHealth};
 
 /// Keeps the [`Directory`] in step with the engine.
 #[derive(Debug)]
