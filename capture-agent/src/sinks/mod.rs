@@ -4,5 +4,8 @@ pub mod console;
 pub mod delivery;
 pub mod encode;
 pub mod file;
+pub mod http;
 pub mod json;
 pub mod logfmt;
+pub mod loki;
+mod split;
