@@ -6,6 +6,7 @@ mod demo;
 mod docs;
 mod fidelity;
 mod install;
+mod peers;
 mod run;
 mod setup;
 mod soak;

@@ -10,7 +10,7 @@ use clap::Args;
 use crate::install::Installer;
 use crate::toolchain::{self, Compiler};
 use crate::workspace::find_program;
-use crate::{Outcome, step};
+use crate::{Outcome, peers, step};
 
 /// Options of `cargo xtask setup`.
 #[derive(Args)]
@@ -27,6 +27,8 @@ pub enum Need {
     Bpf,
     /// Containers: the engine, its client, what images are made of.
     Engine,
+    /// Peers that sinks send to in tests: brokers, collectors, decoders, a TLS front.
+    Peers,
     /// Prometheus, which scrapes the agent and evaluates rules and dashboards in a test.
     Prometheus,
     /// A file tailer, which the benchmarks compare with.
@@ -50,6 +52,13 @@ const PARTS: &[Part] = &[
         why: "links the agent, the BPF linker and the static test programs",
         find: find_c_compiler,
         install: |installer| installer.apt(&["gcc", "libc6-dev"]),
+    },
+    Part {
+        need: Need::Bpf,
+        name: "C++, make, perl",
+        why: "build the Kafka client that the agent brings, and the TLS that it brings",
+        find: || located("g++").and_then(|_| located("make")).and_then(|_| located("perl")),
+        install: |installer| installer.apt(&["g++", "make", "perl"]),
     },
     Part {
         need: Need::Bpf,
@@ -109,6 +118,27 @@ const PARTS: &[Part] = &[
         find: || located("rsyslogd"),
         // Where there is an init its service starts too; the benchmark starts one of its own, with a socket of nobody's.
         install: |installer| installer.apt(&["rsyslog"]),
+    },
+    Part {
+        need: Need::Peers,
+        name: "Python with venv",
+        why: "runs the peers that sinks send to in tests",
+        find: find_python,
+        install: |installer| installer.apt(&["python3", "python3-venv"]),
+    },
+    Part {
+        need: Need::Peers,
+        name: "peers' packages",
+        why: "are a Kafka broker, an OpenTelemetry collector, and decoders to check what sinks send",
+        find: peers::find,
+        install: |_| peers::install(),
+    },
+    Part {
+        need: Need::Peers,
+        name: "nginx",
+        why: "is the TLS front that asks for certificates in those tests",
+        find: || located("nginx"),
+        install: |installer| installer.apt(&["nginx-light"]),
     },
 ];
 
@@ -179,6 +209,13 @@ fn located(program: &str) -> Option<String> {
 /// The server and the tool that checks rules: Debian has both in one package, others do not.
 fn find_prometheus() -> Option<String> {
     located("promtool").and_then(|_| located("prometheus"))
+}
+
+/// Debian has the module that makes virtual environments in a package of its own.
+fn find_python() -> Option<String> {
+    let python = find_program("python3")?;
+    let has_venv = Command::new(&python).args(["-c", "import ensurepip, venv"]).output().ok()?.status.success();
+    has_venv.then(|| python.display().to_string())
 }
 
 /// A C compiler alone is not enough: without the C library's static archive the test programs do not link.
