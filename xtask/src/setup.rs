@@ -137,8 +137,8 @@ const PARTS: &[Part] = &[
         need: Need::Peers,
         name: "nginx",
         why: "is the TLS front that asks for certificates in those tests",
-        find: || located("nginx"),
-        install: |installer| installer.apt(&["nginx-light"]),
+        find: || located("nginx").filter(|_| Path::new("/usr/lib/nginx/modules/ngx_stream_module.so").is_file()),
+        install: |installer| installer.apt(&["nginx-light", "libnginx-mod-stream"]),
     },
 ];
 

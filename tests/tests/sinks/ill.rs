@@ -22,7 +22,15 @@ pub struct Server {
 impl Server {
     /// Accepts each connection and treats it in this manner.
     pub fn with(manner: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
+        Self::at(([127, 0, 0, 1], 0).into(), manner)
+    }
+
+    /// The same at an address of one's own.
+    pub fn at(
+        address: SocketAddr,
+        manner: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         let connections = Arc::new(AtomicUsize::new(0));
         let (counter, manner): (_, Arc<Manner>) = (Arc::clone(&connections), Arc::new(manner));
@@ -159,4 +167,17 @@ fn flood(client: &mut TcpStream) -> io::Result<()> {
     loop {
         client.write_all(&piece)?;
     }
+}
+
+/// Takes what comes and hangs up.
+pub fn hang_up(mut client: TcpStream) -> io::Result<()> {
+    let mut bytes = [0; 1024];
+    client.read(&mut bytes).map(drop)
+}
+
+/// Greets as an HTTP/2 server does, and says nothing more.
+pub fn settings_only(mut client: TcpStream) -> io::Result<()> {
+    // An empty SETTINGS frame: RFC 9113, section 6.5.
+    client.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0])?;
+    mute(client)
 }

@@ -6,5 +6,7 @@ mod front;
 mod http_ill;
 mod http_tls;
 mod ill;
+mod kafka;
 mod loki;
+mod otlp;
 mod records;

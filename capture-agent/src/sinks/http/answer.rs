@@ -10,7 +10,7 @@ use super::endpoint::Endpoint;
 use crate::sinks::delivery::SinkError;
 
 /// The longest time that a destination may put the agent off: one that says more is mistaken, or hostile.
-const LONGEST_WAIT: Duration = Duration::from_hours(1);
+pub(in crate::sinks) const LONGEST_WAIT: Duration = Duration::from_hours(1);
 /// Characters of an answer that a message quotes.
 const QUOTED: usize = 300;
 

