@@ -154,13 +154,14 @@ def handler(receiver, options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--max-bytes", type=int, default=4 << 20, help="largest request")
+    parser.add_argument("--grpc-port", type=int, default=0, help="where gRPC is spoken")
     options = parser.parse_args()
     receiver = Receiver()
     server = grpc.server(
         futures.ThreadPoolExecutor(max_workers=4), options=[("grpc.max_receive_message_length", options.max_bytes)]
     )
     service.add_LogsServiceServicer_to_server(Service(receiver), server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(f"127.0.0.1:{options.grpc_port}")
     server.start()
     http = ThreadingHTTPServer(("127.0.0.1", 0), handler(receiver, options))
     http.daemon_threads = True

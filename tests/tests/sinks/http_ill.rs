@@ -41,7 +41,7 @@ fn assert_retry(outcome: &Result<(), SinkError>, contains: &str) -> Result<Optio
 
 #[test]
 fn a_server_that_hangs_anywhere_costs_its_time_and_no_more() -> Result<()> {
-    let cases: [(fn(std::net::TcpStream) -> std::io::Result<()>, &str, FailureKind); 6] = [
+    let cases: [(ill::Plain, &str, FailureKind); 6] = [
         (ill::mute, "gave no answer within 600ms", FailureKind::Timeout),
         (ill::half, "gave no answer within 600ms", FailureKind::Timeout),
         (ill::trickle, "gave no answer within 600ms", FailureKind::Timeout),

@@ -28,7 +28,7 @@ fn write(sink: &mut Loki) -> Result<(), SinkError> {
     sink.write(&Source::new("web").lines(3)).map(drop)
 }
 
-fn assert_says(outcome: Result<(), SinkError>, sentence: &str) -> Result<()> {
+fn assert_says(outcome: &Result<(), SinkError>, sentence: &str) -> Result<()> {
     let text = outcome.as_ref().map_or_else(ToString::to_string, |()| String::from("success"));
     ensure!(text.contains(sentence) && !text.contains("PRIVATE"), "not “{sentence}”: {text}");
     Ok(())
@@ -58,26 +58,26 @@ fn what_is_wrong_with_certificates_is_one_clear_sentence() -> Result<()> {
     let build = |config: LokiConfig| config.build(context("loki"));
 
     let mut unknown = build(config(&front, &stranger, Some(&authority)))?;
-    assert_says(write(&mut unknown), "is not signed by a CA that is trusted; check tls.ca_file")?;
+    assert_says(&write(&mut unknown), "is not signed by a CA that is trusted; check tls.ca_file")?;
     let mut other_name = build(config(&front, &authority, Some(&authority)))?;
-    assert_says(write(&mut other_name), "is for another host name; check the address and tls.server_name")?;
+    assert_says(&write(&mut other_name), "is for another host name; check the address and tls.server_name")?;
     let mut named = config(&front, &authority, Some(&authority));
     named.tls.server_name = Some("localhost".to_owned());
     write(&mut build(named.clone())?)?;
     // nginx takes the connection and refuses the request.
     let mut nobody =
         LokiConfig { tls: TlsConfig { cert_file: None, key_file: None, ..named.tls.clone() }, ..named.clone() };
-    assert_says(write(&mut build(nobody.clone())?), "No required SSL certificate was sent")?;
+    assert_says(&write(&mut build(nobody.clone())?), "No required SSL certificate was sent")?;
     nobody.tls = TlsConfig {
         cert_file: Some(stranger.file("cert.pem")),
         key_file: Some(stranger.file("key.pem")),
         ..nobody.tls
     };
-    assert_says(write(&mut build(nobody)?), "The SSL certificate error")?;
+    assert_says(&write(&mut build(nobody)?), "The SSL certificate error")?;
     // A server that speaks no TLS at all.
     let mut plain = LokiConfig { endpoint: format!("https://{}", loki.address()), ..named };
     plain.timeout = capture_agent::config::units::Period::seconds(2);
-    assert_says(write(&mut build(plain)?), "does not speak TLS; check the port")
+    assert_says(&write(&mut build(plain)?), "does not speak TLS; check the port")
 }
 
 #[test]
@@ -87,8 +87,8 @@ fn an_expired_certificate_of_the_server_is_said_to_be() -> Result<()> {
     let loki = Peer::start("loki.py", &[], 1)?;
     let front = Front::new(&authority, loki.address())?;
     let mut sink = config(&front, &authority, Some(&authority)).build(context("loki"))?;
-    assert_says(write(&mut sink), "has expired")?;
-    assert_says(sink.check(), "has expired")
+    assert_says(&write(&mut sink), "has expired")?;
+    assert_says(&sink.check(), "has expired")
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_certificate_that_is_renewed_is_taken_without_a_restart() -> Result<()> {
     let loki = Peer::start("loki.py", &[], 1)?;
     let front = Front::new(&authority, loki.address())?;
     let mut sink = config(&front, &authority, Some(&authority)).build(context("loki"))?;
-    assert_says(write(&mut sink), "The SSL certificate error")?;
+    assert_says(&write(&mut sink), "The SSL certificate error")?;
     authority.renew_client()?;
     write(&mut sink)?;
     // Half a pair, as between two writes of whoever renews it: what was good stays in use.
@@ -121,8 +121,8 @@ fn a_token_that_is_renewed_is_taken_without_a_restart() -> Result<()> {
     let mut sink = config.build(context("loki"))?;
     write(&mut sink)?;
     set_token(&loki, "Bearer second-token")?;
-    assert_says(write(&mut sink), "401 Unauthorized")?;
-    assert_says(sink.check(), "401 Unauthorized")?;
+    assert_says(&write(&mut sink), "401 Unauthorized")?;
+    assert_says(&sink.check(), "401 Unauthorized")?;
     fs::write(&path, "second-token\n")?;
     write(&mut sink)?;
     Ok(())

@@ -13,6 +13,9 @@ use rustix::net::sockopt;
 /// What a server does with a connection. Ends by the error of a client that hung up.
 pub type Manner = dyn Fn(TcpStream) -> io::Result<()> + Send + Sync;
 
+/// One that knows nothing of a test.
+pub type Plain = fn(TcpStream) -> io::Result<()>;
+
 /// A server on loopback, until the test process ends.
 pub struct Server {
     pub address: SocketAddr,
@@ -88,7 +91,8 @@ impl BlackHole {
 
 /// An HTTP answer with a body.
 pub fn answer(status: &str, headers: &[(&str, &str)], body: &str) -> String {
-    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let headers: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let headers = headers.concat();
     format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len())
 }
 

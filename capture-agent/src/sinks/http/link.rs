@@ -4,7 +4,7 @@
 //! a task nor a descriptor.
 
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
 use crate::socket::SocketHealth;
@@ -22,14 +22,35 @@ pub(in crate::sinks) struct Link<S> {
 /// What has to run so that the sender makes progress.
 pub(in crate::sinks) struct Connection {
     driver: Option<Driver>,
+    /// What went wrong with it. A request may be told no more than that it was canceled.
+    fault: Arc<OnceLock<hyper::Error>>,
     health: Arc<SocketHealth>,
 }
 
 impl<S> Link<S> {
-    pub(in crate::sinks) fn new(sender: S, driver: Driver, health: &Arc<SocketHealth>) -> Self {
+    /// `connection` is what hyper gives along with a sender.
+    pub(in crate::sinks) fn new(
+        sender: S,
+        connection: impl Future<Output = Result<(), hyper::Error>> + Send + 'static,
+        health: &Arc<SocketHealth>,
+    ) -> Self {
         health.connection_opened();
         health.opened();
-        Self { sender, connection: Connection { driver: Some(driver), health: Arc::clone(health) }, is_used: false }
+        let fault = Arc::<OnceLock<_>>::default();
+        let place = Arc::clone(&fault);
+        let driver = async move {
+            if let Err(error) = connection.await {
+                // It ends once.
+                let _ = place.set(error);
+            }
+        };
+        let connection = Connection { driver: Some(Box::pin(driver)), fault, health: Arc::clone(health) };
+        Self { sender, connection, is_used: false }
+    }
+
+    /// What went wrong with the connection, if it ended by itself.
+    pub(in crate::sinks) fn fault(&self) -> Option<&hyper::Error> {
+        self.connection.fault.get()
     }
 
     /// The sender, and what drives it.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::runtime::Runtime;
@@ -122,6 +122,8 @@ impl Client {
             *request.uri_mut() = target.clone();
             *request.headers_mut() = self.headers.clone();
             request.headers_mut().extend(headers.iter().cloned());
+            // Of an empty body nothing would be said, and some servers insist.
+            request.headers_mut().insert(CONTENT_LENGTH, body.len().into());
             if let Some(authorization) = authorization {
                 request.headers_mut().insert(AUTHORIZATION, authorization.clone());
             }
@@ -132,7 +134,7 @@ impl Client {
             // A server may close a connection that is idle just when it is used again: that says nothing of the server.
             let was_used = link.as_ref().is_some_and(|link| link.is_used);
             match exchange(connector, link, request(), timeout).await {
-                Err(failure) if was_used && failure.kind == FailureKind::Closed => {
+                Err(failure) if was_used && failure.kind != FailureKind::Timeout => {
                     exchange(connector, link, request(), timeout).await
                 }
                 outcome => outcome,
@@ -174,7 +176,7 @@ async fn exchange(
     let (answer, may_stay) = tokio::time::timeout(timeout, converse(&mut link, request))
         .await
         .map_err(|_| Failure::no_answer(timeout, &connector.endpoint))?
-        .map_err(|error| Failure::of_exchange(&error, &connector.endpoint))?;
+        .map_err(|error| Failure::of_exchange(link.fault().unwrap_or(&error), &connector.endpoint))?;
     if may_stay && !link.sender.is_closed() {
         link.is_used = true;
         *place = Some(link);
@@ -187,9 +189,7 @@ async fn connect(connector: &Connector) -> Result<Link<SendRequest<Full<Bytes>>>
     let (sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| Failure::of_exchange(&error, &connector.endpoint))?;
-    // What goes wrong with the connection reaches the request, or the body that is being read.
-    let driver = Box::pin(async move { drop(connection.await) });
-    Ok(Link::new(sender, driver, &connector.health))
+    Ok(Link::new(sender, connection, &connector.health))
 }
 
 /// The answer, and whether the connection can be used again.

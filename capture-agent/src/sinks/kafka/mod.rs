@@ -6,7 +6,7 @@ mod producer;
 mod tests;
 mod topic;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,8 @@ pub struct Kafka {
     setup: Setup,
     stamps: Vec<Stamp>,
     producer: Producer,
+    /// Whether a new client is due.
+    is_spent: bool,
     timeout: Duration,
     health: Arc<SocketHealth>,
 }
@@ -72,7 +74,18 @@ impl Kafka {
     ) -> Result<Self, KafkaError> {
         let (stamps, producer) = (setup.stamps(), setup.create(context.name.as_str())?);
         let SinkContext { name, host } = context;
-        Ok(Self { name, host, topic, encoder, setup, stamps, producer, timeout, health: Arc::default() })
+        Ok(Self {
+            name,
+            host,
+            topic,
+            encoder,
+            setup,
+            stamps,
+            producer,
+            is_spent: false,
+            timeout,
+            health: Arc::default(),
+        })
     }
 
     /// How its cluster fares. Connections are librdkafka's own and not counted.
@@ -84,19 +97,23 @@ impl Kafka {
     /// Makes the client anew where its files changed, or where it will never produce again.
     fn refresh(&mut self) -> Result<(), SinkError> {
         let (stamps, fatal) = (self.setup.stamps(), self.producer.client().fatal_error());
-        if stamps == self.stamps && fatal.is_none() {
-            return Ok(());
-        }
         if let Some((code, reason)) = &fatal {
             tracing::warn!(sink = %self.name, ?code, reason, "the Kafka client cannot go on and is started anew");
         }
+        self.is_spent |= fatal.is_some();
+        if stamps == self.stamps && !self.is_spent {
+            return Ok(());
+        }
         self.stamps = stamps;
         match self.setup.create(self.name.as_str()) {
-            Ok(producer) => self.producer = producer,
-            Err(error) if fatal.is_none() => {
-                tracing::warn!(sink = %self.name, %error, "the files that were read before are kept");
+            Ok(producer) => {
+                producer.context().inherit(self.producer.context());
+                (self.producer, self.is_spent) = (producer, false);
             }
-            Err(error) => return Err(SinkError::Retry { cause: self.says(&error.to_string()), after: None }),
+            Err(error) if self.is_spent => {
+                return Err(SinkError::Retry { cause: self.says(&error.to_string()), after: None });
+            }
+            Err(error) => tracing::warn!(sink = %self.name, %error, "the files that were read before are kept"),
         }
         Ok(())
     }
@@ -108,28 +125,27 @@ impl Kafka {
         let mut topics: HashMap<_, String> = HashMap::new();
         let mut value = Vec::new();
         let mut waiting = 0;
-        for (place, index) in indices.iter().copied().enumerate() {
+        // Containers of which a record is left: those after it must not overtake it.
+        let mut blocked: HashSet<&str> = HashSet::new();
+        for index in indices.iter().copied() {
             let record = &records[index];
+            let container = &*record.origin.container_id;
+            if blocked.contains(container) {
+                outcome.left.push(index);
+                continue;
+            }
             let key = (Arc::as_ptr(&record.origin), record.stream);
             let topic =
                 topics.entry(key).or_insert_with(|| self.topic.render(&record.origin, record.stream, &self.host));
             value.clear();
             encode(self.encoder.as_mut(), record, &mut value);
-            let uid = record.uid().to_string();
-            let headers = OwnedHeaders::new().insert(Header { key: "log.record.uid", value: Some(&uid) });
-            let message = BaseRecord::with_opaque_to(topic, index)
-                .key(record.origin.container_id.as_bytes())
-                .payload(&value[..])
-                .timestamp(record.timestamp / 1_000_000)
-                .headers(headers);
-            match self.producer.send(message).map_err(|(error, _)| error.rdkafka_error_code()) {
+            match self.enqueue(topic, record, index, &value) {
                 Ok(()) => waiting += 1,
-                Err(Some(Code::MessageSizeTooLarge)) => outcome.refused.push(Refused { index, reason: TOO_LARGE }),
+                Err(Code::MessageSizeTooLarge) => outcome.refused.push(Refused { index, reason: TOO_LARGE }),
                 Err(code) => {
-                    // Nothing may overtake it.
-                    outcome.left.extend(&indices[place..]);
-                    outcome.code = code;
-                    break;
+                    blocked.insert(container);
+                    outcome.left.push(index);
+                    outcome.code.get_or_insert(code);
                 }
             }
         }
@@ -137,8 +153,32 @@ impl Kafka {
         outcome
     }
 
+    /// Puts a record into the client's queue.
+    fn enqueue(&self, topic: &str, record: &Record, index: usize, value: &[u8]) -> Result<(), Code> {
+        let uid = record.uid().to_string();
+        let send = || {
+            let headers = OwnedHeaders::new().insert(Header { key: "log.record.uid", value: Some(&uid) });
+            let message = BaseRecord::with_opaque_to(topic, index)
+                .key(record.origin.container_id.as_bytes())
+                .payload(value)
+                .timestamp(record.timestamp / 1_000_000)
+                .headers(headers);
+            let sent = self.producer.send(message);
+            sent.map_err(|(error, _)| error.rdkafka_error_code().unwrap_or(Code::Unknown))
+        };
+        match send() {
+            Err(code) if code != Code::MessageSizeTooLarge => {
+                // It remembers what was wrong with a topic until it hears otherwise.
+                let timeout = self.timeout.min(LONGEST_CHECK);
+                self.producer.client().fetch_metadata(Some(topic), timeout).map_err(|_| code)?;
+                send()
+            }
+            outcome => outcome,
+        }
+    }
+
     /// Waits for the reports of so many records.
-    fn wait(&self, mut waiting: usize, deadline: Instant, outcome: &mut Outcome) {
+    fn wait(&mut self, mut waiting: usize, deadline: Instant, outcome: &mut Outcome) {
         let begun = Instant::now();
         while waiting > 0 {
             self.producer.poll(if begun.elapsed() < MOMENTS { POLL } else { LAZY_POLL });
@@ -151,19 +191,25 @@ impl Kafka {
                 } else if let Some(reason) = reason(code) {
                     outcome.refused.push(Refused { index, reason });
                 } else {
-                    if outcome.left.is_empty() {
-                        // What was not sent yet must not overtake it.
-                        self.producer.purge(PurgeConfig::default().queue());
+                    if code == Code::MessageTimedOut {
+                        self.give_up();
                     }
                     outcome.left.push(index);
                     outcome.code.get_or_insert(code);
                 }
             }
             if waiting > 0 && Instant::now() > deadline {
-                // The next reports are those of the purge.
-                self.producer.purge(PurgeConfig::default().queue().inflight());
+                outcome.code.get_or_insert(Code::MessageTimedOut);
+                self.give_up();
             }
         }
+    }
+
+    /// Takes back what the client still has: nothing may overtake what was not delivered in its time. The next reports
+    /// are about that. The client is of no more use, as the numbers that it gives to records have a gap then.
+    fn give_up(&mut self) {
+        self.is_spent = true;
+        self.producer.purge(PurgeConfig::default().queue().inflight());
     }
 
     fn says(&self, what: &str) -> String {
@@ -205,6 +251,7 @@ impl Sink for Kafka {
         refused.sort_unstable_by_key(|refusal| refusal.index);
         left.sort_unstable();
         if left.is_empty() {
+            self.producer.context().forget_trouble();
             return Ok(Receipt { refused });
         }
         let (cause, after) = (self.cause(code), None);

@@ -66,9 +66,19 @@ impl Reports {
         std::mem::take(&mut self.lock().reports)
     }
 
-    /// Takes what was last wrong.
+    /// What was last wrong. A client tells the same again only after a while.
     pub(super) fn trouble(&self) -> Option<String> {
-        self.lock().trouble.take()
+        self.lock().trouble.clone()
+    }
+
+    /// For when all is well again.
+    pub(super) fn forget_trouble(&self) {
+        self.lock().trouble = None;
+    }
+
+    /// Takes over what the client before knew.
+    pub(super) fn inherit(&self, before: &Self) {
+        self.lock().trouble = before.trouble();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,7 +1,7 @@
 //! OTLP over gRPC.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -130,7 +130,7 @@ impl Grpc {
             // A server may close a connection that is idle just when it is used again: that says nothing of the server.
             let was_used = link.as_ref().is_some_and(|link| link.is_used);
             match exchange(connector, link, message(), origin, compression, timeout).await {
-                Err(ExportError::Failure(failure)) if was_used && failure.kind == FailureKind::Closed => {
+                Err(ExportError::Failure(failure)) if was_used && failure.kind != FailureKind::Timeout => {
                     exchange(connector, link, message(), origin, compression, timeout).await
                 }
                 outcome => outcome,
@@ -190,10 +190,17 @@ async fn connect(connector: &Connector) -> Result<Link<SendRequest<Body>>, Failu
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| Failure::of_broken(&error, FailureKind::Protocol, &connector.endpoint))?;
-    // What goes wrong with the connection reaches the request.
-    let connection = Box::pin(async move { drop(connection.await) });
-    let driver = Driver { running: vec![connection], tasks };
-    Ok(Link::new(sender, Box::pin(driver), &connector.health))
+    let connection = async move {
+        let outcome = Arc::new(OnceLock::new());
+        let place = Arc::clone(&outcome);
+        let connection = Box::pin(async move {
+            // It ends once.
+            let _ = place.set(connection.await);
+        });
+        Driver { running: vec![connection], tasks }.await;
+        Arc::into_inner(outcome).and_then(OnceLock::into_inner).unwrap_or(Ok(()))
+    };
+    Ok(Link::new(sender, connection, &connector.health))
 }
 
 /// What [`tonic`] sends through.
