@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::change::Change;
 use self::change::Fingerprint;
 pub use self::stats::ReloadStats;
+pub(crate) use self::watch::Stamp;
 use self::watch::Watch;
 use super::{Config, ConfigError, ConfigFile, Loaded, Overlay, SinkName};
 

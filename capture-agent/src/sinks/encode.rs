@@ -1,6 +1,6 @@
 //! Records into bytes.
 
-mod attributes;
+pub(super) mod attributes;
 
 use std::io::{self, Write};
 
@@ -224,7 +224,7 @@ pub fn gap_text(record: &Record) -> String {
 }
 
 /// What a record says, where its fields have a place of their own: the text among them, or else the line.
-fn text_of<'a>(record: &'a Record, line: &'a [u8]) -> &'a [u8] {
+pub(super) fn text_of<'a>(record: &'a Record, line: &'a [u8]) -> &'a [u8] {
     record.attributes.as_deref().and_then(Attributes::message).map_or(line, str::as_bytes)
 }
 

@@ -10,5 +10,4 @@ pub mod kafka;
 pub mod logfmt;
 pub mod loki;
 pub mod otlp;
-mod split;
-mod watch;
+mod pieces;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// What tells one state of a file from another. A path that leads somewhere else now (Kubernetes swaps a symbolic link)
 /// has another inode.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(crate) struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
@@ -26,7 +26,7 @@ pub(super) fn look<'a>(files: impl IntoIterator<Item = &'a Path>) -> Stamps {
 
 impl Stamp {
     /// Of a file as it is now; `None` if it is not there.
-    pub(super) fn of(path: &Path) -> Option<Self> {
+    pub(crate) fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
         Some(Self {
             device: metadata.dev(),

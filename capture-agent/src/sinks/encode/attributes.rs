@@ -51,7 +51,7 @@ pub(super) fn logfmt(attributes: &Attributes, out: &mut Vec<u8>) -> io::Result<(
 }
 
 /// All but the text, which is the record's message.
-fn fields(attributes: &Attributes) -> impl Iterator<Item = &(String, Value)> {
+pub(in crate::sinks) fn fields(attributes: &Attributes) -> impl Iterator<Item = &(String, Value)> {
     let text = attributes.message_field();
     attributes.fields.iter().enumerate().filter(move |(index, _)| Some(*index) != text).map(|(_, field)| field)
 }

@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::header::HeaderValue;
 
 use super::config::AuthConfig;
+use crate::config::reload::Stamp;
 use crate::config::{Secret, SecretError};
-use crate::sinks::watch::Stamp;
 
 /// Why the agent cannot say who it is. Says nothing of what a file holds.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,7 @@ struct Source {
     path: PathBuf,
     /// Of basic authentication; `None` for a token.
     username: Option<String>,
-    stamp: Stamp,
+    stamp: Option<Stamp>,
     header: HeaderValue,
 }
 

@@ -8,13 +8,13 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{CertificateError, ClientConfig, Error};
 
 use super::config::ClientError;
-use crate::sinks::watch::Stamp;
+use crate::config::reload::Stamp;
 use crate::socket::tls::{TlsError, TlsFiles};
 
 /// Certificates, keys, and the name that the destination must have.
 pub(in crate::sinks) struct Tls {
     files: TlsFiles,
-    stamps: Vec<Stamp>,
+    stamps: Vec<Option<Stamp>>,
     name: ServerName<'static>,
     config: Arc<ClientConfig>,
     /// Protocol that is asked for during the handshake (ALPN).
@@ -71,7 +71,7 @@ fn load(files: &TlsFiles, protocol: &[u8]) -> Result<Arc<ClientConfig>, TlsError
     Ok(Arc::new(config))
 }
 
-fn stamps(files: &TlsFiles) -> Vec<Stamp> {
+fn stamps(files: &TlsFiles) -> Vec<Option<Stamp>> {
     let client = files.client.iter().flat_map(|(certificate, key)| [certificate, key]);
     files.ca.iter().chain(client).map(PathBuf::as_path).map(Stamp::of).collect()
 }

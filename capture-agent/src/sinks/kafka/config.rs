@@ -12,9 +12,8 @@ use super::Kafka;
 use super::producer::Setup;
 use super::topic::{Template, TopicError};
 use crate::config::units::{Period, Size};
-use crate::config::{
-    BatchConfig, BufferConfig, FilterConfig, RetryConfig, Secret, SecretError, SinkContext, TlsConfig,
-};
+use crate::config::{BatchConfig, BufferConfig, RetryConfig, Secret, SecretError, SinkContext, TlsConfig};
+use crate::pipeline::select::FilterConfig;
 use crate::sinks::encode::{Encoder, Encoding};
 use crate::socket::tls::{TlsError, TlsFiles};
 

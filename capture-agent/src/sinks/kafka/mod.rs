@@ -22,7 +22,7 @@ use super::delivery::{Receipt, Refused, Sink, SinkError};
 use super::encode::{Encoder, gap_text};
 use super::http::answer::{TOO_LARGE, quoted};
 use super::http::note;
-use super::watch::Stamp;
+use crate::config::reload::Stamp;
 use crate::config::{SinkContext, SinkName};
 use crate::pipeline::record::{Content, Record};
 use crate::socket::{FailureKind, SocketHealth};
@@ -45,7 +45,7 @@ pub struct Kafka {
     /// `None` for the line alone.
     encoder: Option<Encoder>,
     setup: Setup,
-    stamps: Vec<Stamp>,
+    stamps: Vec<Option<Stamp>>,
     producer: Producer,
     /// Whether a new client is due.
     is_spent: bool,
@@ -285,6 +285,7 @@ impl Sink for Kafka {
 fn encode(encoder: Option<&mut Encoder>, record: &Record, value: &mut Vec<u8>) {
     match (encoder, &record.content) {
         (None, Content::Line { message, .. }) => value.extend_from_slice(message),
+        (None, Content::Lines { data, .. }) => value.extend_from_slice(data),
         (None, Content::Gap { .. }) => value.extend_from_slice(gap_text(record).as_bytes()),
         (Some(encoder), _) => {
             encoder.encode(record, value);

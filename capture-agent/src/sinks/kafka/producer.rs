@@ -15,7 +15,7 @@ use rdkafka::producer::{BaseProducer, DeliveryResult, NoCustomPartitioner, Produ
 
 use super::config::KafkaError;
 use crate::config::Secret;
-use crate::sinks::watch::Stamp;
+use crate::config::reload::Stamp;
 
 pub(super) type Producer = BaseProducer<Reports>;
 
@@ -30,7 +30,7 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    pub(super) fn stamps(&self) -> Vec<Stamp> {
+    pub(super) fn stamps(&self) -> Vec<Option<Stamp>> {
         self.files.iter().map(|file| Stamp::of(file)).collect()
     }
 

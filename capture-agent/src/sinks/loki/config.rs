@@ -10,7 +10,8 @@ use super::Loki;
 use super::encode::Batcher;
 use super::labels::{LabelError, Labels};
 use crate::config::units::Period;
-use crate::config::{BatchConfig, BufferConfig, FilterConfig, RetryConfig, Secret, SinkContext, TlsConfig};
+use crate::config::{BatchConfig, BufferConfig, RetryConfig, Secret, SinkContext, TlsConfig};
+use crate::pipeline::select::FilterConfig;
 use crate::sinks::encode::{Encoder, Encoding};
 use crate::sinks::http::{AuthConfig, ClientConfig, ClientError};
 

@@ -132,11 +132,13 @@ impl Batcher {
     /// The line, and whether the record's own bytes are UTF-8.
     fn line(&mut self, record: &Record) -> (Bytes, bool) {
         let is_text = match &record.content {
-            Content::Line { message, .. } => std::str::from_utf8(message).is_ok(),
+            Content::Line { message, .. } | Content::Lines { data: message, .. } => {
+                std::str::from_utf8(message).is_ok()
+            }
             Content::Gap { .. } => true,
         };
         let bytes = match (&mut self.encoder, &record.content) {
-            (None, Content::Line { message, .. }) => message.clone(),
+            (None, Content::Line { message, .. } | Content::Lines { data: message, .. }) => message.clone(),
             (None, Content::Gap { .. }) => gap_text(record).into(),
             (Some(encoder), _) => {
                 let mut out = Vec::new();
@@ -186,7 +188,7 @@ impl Batcher {
         }
         match &record.content {
             Content::Line { partial: true, .. } => add("partial", "true".to_owned()),
-            Content::Line { .. } => {}
+            Content::Line { .. } | Content::Lines { .. } => {}
             Content::Gap { bytes, reason } => {
                 add("lost_bytes", bytes.to_string());
                 if let Some(reason) = reason {

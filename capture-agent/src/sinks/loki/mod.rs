@@ -22,7 +22,7 @@ use self::push::PushRequest;
 use super::delivery::{Receipt, Refused, Sink, SinkError};
 use super::http::Client;
 use super::http::answer::{Answer, TOO_LARGE, quoted};
-use super::split;
+use super::pieces;
 use crate::config::SinkName;
 use crate::pipeline::record::Record;
 use crate::socket::SocketHealth;
@@ -100,7 +100,7 @@ impl Sink for Loki {
     }
 
     fn write(&mut self, records: &[Record]) -> Result<Receipt, SinkError> {
-        split::in_pieces(records, |piece| self.push(piece))
+        pieces::in_pieces(records, |piece| self.push(piece))
     }
 
     /// Pushes nothing: that passes whatever stands before Loki and asks for the right to push, which `/ready` and queries

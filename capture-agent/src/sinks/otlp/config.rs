@@ -11,7 +11,8 @@ use super::grpc::Grpc;
 use super::http::Http;
 use super::{Otlp, Transport};
 use crate::config::units::Period;
-use crate::config::{BatchConfig, BufferConfig, FilterConfig, RetryConfig, Secret, SinkContext, TlsConfig};
+use crate::config::{BatchConfig, BufferConfig, RetryConfig, Secret, SinkContext, TlsConfig};
+use crate::pipeline::select::FilterConfig;
 use crate::sinks::http::{AuthConfig, ClientConfig, ClientError};
 
 /// Where logs are taken over HTTP.

@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 
 use super::image::Image;
 use crate::pipeline::record::{Attributes, Content, Level, Origin, Record};
-use crate::sinks::encode::gap_text;
+use crate::sinks::encode::{attributes, gap_text, text_of};
 
 /// Makes requests of records.
 pub(super) struct Encoder {
@@ -87,13 +87,13 @@ fn log_record(record: &Record) -> LogRecord {
         ..LogRecord::default()
     };
     match &record.content {
-        Content::Line { message, partial, .. } => {
-            log.body = Some(match std::str::from_utf8(message) {
+        Content::Line { message, .. } | Content::Lines { data: message, .. } => {
+            log.body = Some(match std::str::from_utf8(text_of(record, message)) {
                 Ok(message) => any(Value::StringValue(message.to_owned())),
                 // A string of OTLP is UTF-8. Nothing is lost this way.
                 Err(_) => any(Value::BytesValue(message.to_vec())),
             });
-            if *partial {
+            if matches!(record.content, Content::Line { partial: true, .. }) {
                 log.attributes.push(attribute("capture.partial", Value::BoolValue(true)));
             }
         }
@@ -122,7 +122,7 @@ fn describe(found: &Attributes, log: &mut LogRecord) {
         // The kernel's command name is that of the thread.
         log.attributes.push(text("thread.name", &writer.command()));
     }
-    for (name, value) in &found.fields {
+    for (name, value) in attributes::fields(found) {
         // Keys must be unique, and a line must not pass for another container's.
         if log.attributes.iter().any(|attribute| attribute.key == *name) {
             log.dropped_attributes_count += 1;

@@ -20,7 +20,7 @@ use self::grpc::Grpc;
 use self::http::Http;
 use super::delivery::{Receipt, Refused, Sink, SinkError};
 use super::http::answer::quoted;
-use super::split;
+use super::pieces;
 use crate::config::SinkName;
 use crate::pipeline::record::Record;
 use crate::socket::SocketHealth;
@@ -88,7 +88,7 @@ impl Sink for Otlp {
     }
 
     fn write(&mut self, records: &[Record]) -> Result<Receipt, SinkError> {
-        split::in_pieces(records, |piece| self.export(piece))
+        pieces::in_pieces(records, |piece| self.export(piece))
     }
 
     /// Exports nothing, which every receiver takes.

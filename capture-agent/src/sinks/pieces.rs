@@ -54,7 +54,6 @@ fn partial(cause: String, after: Option<Duration>, left: Vec<usize>, refused: Ve
 mod tests {
     use std::sync::Arc;
 
-    use bytes::Bytes;
     use capture_common::Stream;
 
     use super::*;
@@ -90,7 +89,8 @@ mod tests {
                 return Err(SinkError::Retry { cause: "busy".to_owned(), after: None });
             }
             let lengths = records.iter().map(|record| match &record.content {
-                Content::Line { message, .. } => Bytes::len(message),
+                Content::Line { message, .. } => message.len(),
+                Content::Lines { data, .. } => data.len(),
                 Content::Gap { .. } => 0,
             });
             if lengths.clone().sum::<usize>() > limit {
