@@ -351,6 +351,34 @@ fn names_of_containers_outlive_the_agent_and_a_rename() {
 }
 
 #[test]
+fn damage_to_what_was_said_of_a_container_costs_its_name_and_no_line() {
+    use crate::containers::directory::Metadata;
+    let directory = tempfile::tempdir().unwrap();
+    let id: Arc<str> = "ab".repeat(32).into();
+    let metadata = Metadata { id: id.to_string(), name: "web".to_owned(), ..Metadata::default() };
+    let named = Arc::new(Origin::new(Arc::clone(&id), Some(Arc::new(metadata)), Arc::default()));
+    let mut buffer = Buffer::open(&settings(directory.path()));
+    buffer.write(lines(&named, 0..3));
+    buffer.write(lines(&named, 3..6));
+    drop(buffer);
+    let [segment] = &segments(directory.path())[..] else { panic!("one segment") };
+    let whole = fs::read(segment).unwrap();
+    // The definition comes before the first lines.
+    let definition = ends(segment, directory.path())[0] as usize;
+    for place in 0..definition {
+        let mut damaged = whole.clone();
+        damaged[place] ^= 4;
+        put_back(directory.path(), segment, &damaged);
+        let mut buffer = Buffer::open(&settings(directory.path()));
+        let found = buffer.drain(&LIMITS);
+        assert_eq!(numbers(&found), (0..6).collect::<Vec<_>>(), "byte {place}");
+        assert!(found.iter().all(|record| record.origin.name() == &*id), "the id is in every frame");
+        assert_eq!(buffer.counters.read().corrupt_frames, 1);
+        buffer.assert_balanced();
+    }
+}
+
+#[test]
 fn a_directory_belongs_to_one_sink() {
     let directory = tempfile::tempdir().unwrap();
     let buffer = Buffer::open(&settings(directory.path()));

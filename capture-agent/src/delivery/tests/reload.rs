@@ -119,3 +119,75 @@ fn every_sink_opens_its_files_anew_when_it_is_told() {
     eventually("the sink is told", || reopened.load(Relaxed));
     fanout.finish();
 }
+
+#[test]
+fn buffers_are_exchanged_under_load_without_a_lost_or_doubled_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = Taken::default();
+    let fanout = Arc::new(fanout([spec("s", taken.sink())]));
+    let stop = Arc::<AtomicBool>::default();
+    let writer = writer(Arc::clone(&fanout), Arc::clone(&stop));
+    for round in 0..60 {
+        let buffer = match round % 3 {
+            // The old one is drained beside the new one.
+            0 => Buffer::Disk(DiskSettings::new(directory.path().join(round.to_string()))),
+            // The same, in the same directory: the backlog stays where it is.
+            1 => Buffer::Disk(DiskSettings::new(directory.path().join((round - 1).to_string())).capacity(8 << 20)),
+            _ => Buffer::MEMORY,
+        };
+        fanout.control().apply(vec![Change::Replace(SinkSpec { buffer, ..spec("s", taken.sink()) })]).unwrap();
+        std::thread::sleep(Duration::from_millis(3));
+    }
+    stop.store(true, Relaxed);
+    let written = writer.join().unwrap();
+    fanout.finish();
+    let mut numbers = taken.numbers();
+    numbers.sort_unstable();
+    assert!(written > 500, "{written} lines are no load");
+    assert_eq!(numbers, (0..written).collect::<Vec<_>>());
+    let totals = totals(&fanout, "s");
+    assert_balanced(&totals);
+    assert_eq!((totals.delivered.records, dropped(&totals)), (written, BTreeMap::new()));
+}
+
+#[test]
+fn a_sink_that_is_removed_leaves_its_disk_buffer_to_the_next_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let on_disk = |sink| {
+        let buffer = Buffer::Disk(DiskSettings::new(directory.path().join("buffer")));
+        SinkSpec { buffer, ..spec("s", sink) }
+    };
+    let dead = Box::new(Scripted(|_: &[Record]| Err(retry("connection refused"))));
+    let (taken, other) = (Taken::default(), Taken::default());
+    let fanout = fanout([on_disk(dead), spec("other", other.sink())]);
+    let origin = origin("a");
+    fanout.deliver(lines(&origin, 0..1000), false);
+    fanout.control().apply(vec![Change::Remove("s".into())]).unwrap();
+    fanout.deliver(lines(&origin, 1000..1100), false);
+    // The directory is the old one's until it has ended, which does not wait for a destination that fails.
+    eventually("the directory is free", || fanout.control().add(on_disk(taken.sink())).is_ok());
+    fanout.deliver(lines(&origin, 1100..1200), false);
+    eventually("all are delivered", || taken.numbers().len() == 1100);
+    fanout.finish();
+    assert_eq!(taken.numbers(), (0..1000).chain(1100..1200).collect::<Vec<_>>());
+    assert_eq!(other.numbers(), (0..1200).collect::<Vec<_>>());
+    let totals = totals(&fanout, "s");
+    assert_balanced(&totals);
+    assert_eq!((totals.recovered.records, totals.recovered.bytes), (1000, 11_000));
+    assert_eq!(origin.account.streams[0].delivered.load(Relaxed), 1200 * 11, "what was on disk counts as delivered");
+}
+
+#[test]
+fn two_sinks_do_not_share_a_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = Taken::default();
+    let on_disk = |name: &str| {
+        let buffer = Buffer::Disk(DiskSettings::new(directory.path().to_owned()));
+        SinkSpec { buffer, ..spec(name, taken.sink()) }
+    };
+    let fanout = fanout([on_disk("a")]);
+    let refused = fanout.control().add(on_disk("b")).unwrap_err().to_string();
+    assert!(refused.starts_with("sink b: ") && refused.contains("in use by another sink"), "{refused}");
+    assert_eq!(fanout.control().names(), ["a".into()]);
+    fanout.finish();
+}
