@@ -1,12 +1,14 @@
 //! A bounded queue in memory: the reader of the ring buffer puts in, a sink's thread takes out.
 
+mod full;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::counters::{Counters, reason};
 use super::entry::{Entry, pick};
-use super::fate::{Fates, Part, Sum, cost, cost_of};
+use super::fate::{Fates, Part, Sum, cost_of};
 use super::gaps::Gaps;
 use super::held::{Held, Room};
 use super::load::Load;
@@ -14,13 +16,9 @@ use super::settings::{BatchLimits, OnFull};
 use super::status::Level;
 use crate::pipeline::record::Record;
 
-/// How often dropped records are spoken of.
-const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// So many records are worth a request of their own where nobody waits for more: they are taken as they are, instead of
 /// copied to where others are.
 const ENOUGH: usize = 256;
-/// Of a full queue, at least this part is freed at a time where the oldest give way.
-const EVICTED_PART: u64 = 16;
 
 /// Records that wait for a sink, bounded by bytes.
 #[derive(Debug)]
@@ -49,6 +47,8 @@ struct State {
     /// What was dropped of what had waited longest.
     evicted: Gaps,
     in_hand: Option<Arc<Load>>,
+    /// The worker has taken entries and makes a load of them.
+    taking: bool,
     nudged: bool,
     closed: bool,
     abandoned: Option<&'static str>,
@@ -81,6 +81,7 @@ impl Queue {
             refused: Gaps::default(),
             evicted: Gaps::default(),
             in_hand: None,
+            taking: false,
             nudged: false,
             closed: false,
             abandoned: None,
@@ -150,7 +151,7 @@ impl Queue {
             }
             let now = Instant::now();
             let until = match state.entries.front() {
-                None if state.has_marks() => return Taken::Load(state.load(limits)),
+                None if state.has_marks() => return self.join(state, limits),
                 None if state.closed => return Taken::End,
                 None => idle,
                 Some(first) => {
@@ -159,7 +160,7 @@ impl Queue {
                         || state.closed;
                     let due = first.since + limits.timeout;
                     if is_enough || now >= due {
-                        return Taken::Load(state.load(limits));
+                        return self.join(state, limits);
                     }
                     due.min(idle.max(now))
                 }
@@ -169,6 +170,23 @@ impl Queue {
             }
             state = self.filled.wait_timeout(state, until - now).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Makes a load of the next entries. Their records may have to be copied, which nobody is to wait for.
+    fn join(&self, mut state: MutexGuard<'_, State>, limits: &BatchLimits) -> Taken {
+        let entries = state.choose(limits);
+        state.taking = true;
+        drop(state);
+        let load = Arc::new(Entry::join(entries));
+        let mut state = self.lock();
+        state.taking = false;
+        if let Some(reason) = state.abandoned {
+            drop(state);
+            load.abandon(&self.counters, reason);
+            return Taken::End;
+        }
+        state.in_hand = Some(Arc::clone(&load));
+        Taken::Load(load)
     }
 
     /// The worker is done with what it took.
@@ -255,76 +273,6 @@ impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Counts what finds no room, and remembers where it is missing.
-    fn refuse(
-        &self,
-        state: &mut State,
-        records: &[Record],
-        part: &Part,
-        places: impl IntoIterator<Item = u32>,
-        reason: &'static str,
-    ) {
-        let mut sum = Sum::default();
-        for place in places {
-            let record = &records[place as usize];
-            part.dropped(place as usize, record, super::counters::kind_of(reason));
-            state.refused.add(record, reason);
-            sum.add(record);
-        }
-        self.counters.drop_sum(sum, reason);
-        self.warn(state, sum);
-    }
-
-    /// Makes room for so many bytes: the oldest records give way, first those of containers that hold much.
-    fn evict(&self, state: &mut State, bytes: u64) {
-        let goal = (state.bytes + bytes).saturating_sub(state.room.capacity).max(state.room.capacity / EVICTED_PART);
-        let (mut freed, mut sum) = (0, Sum::default());
-        for spares_little in [true, false] {
-            let mut kept = VecDeque::new();
-            while freed < goal
-                && let Some(mut entry) = state.entries.pop_front()
-            {
-                state.waiting -= entry.sum().bytes;
-                let little = state.room.little();
-                let (held, evicted) = (&mut state.held, &mut state.evicted);
-                let dropped = entry.drop_where(&self.counters, reason::QUEUE_FULL, |record| {
-                    let account = &record.origin.account;
-                    let gives_way = freed < goal && (!spares_little || held.of(account) > little);
-                    if gives_way {
-                        freed += cost(record);
-                        held.remove(account, cost(record));
-                        evicted.add(record, reason::QUEUE_FULL);
-                        sum.add(record);
-                    }
-                    gives_way
-                });
-                state.records -= dropped as u64;
-                if !entry.is_empty() {
-                    kept.push_back(entry);
-                }
-            }
-            while let Some(entry) = kept.pop_back() {
-                state.waiting += entry.sum().bytes;
-                state.entries.push_front(entry);
-            }
-        }
-        state.bytes -= freed;
-        self.warn(state, sum);
-    }
-
-    fn warn(&self, state: &mut State, sum: Sum) {
-        let now = Instant::now();
-        let is_time = state.last_warning.is_none_or(|last| now.saturating_duration_since(last) > WARNING_INTERVAL);
-        if sum.lines > 0 && is_time && state.abandoned.is_none() {
-            state.last_warning = Some(now);
-            tracing::warn!(
-                sink = &*self.counters.name,
-                records = sum.lines,
-                "the sink is too slow and its queue is full: records are dropped"
-            );
-        }
-    }
 }
 
 impl State {
@@ -334,7 +282,7 @@ impl State {
     }
 
     fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.in_hand.is_none() && !self.has_marks()
+        self.entries.is_empty() && self.in_hand.is_none() && !self.taking && !self.has_marks()
     }
 
     fn has_marks(&self) -> bool {
@@ -360,7 +308,7 @@ impl State {
     }
 
     /// The next records, up to the limits: at least one.
-    fn load(&mut self, limits: &BatchLimits) -> Arc<Load> {
+    fn choose(&mut self, limits: &BatchLimits) -> Vec<Entry> {
         let mut marks = self.evicted.take();
         if self.entries.is_empty() {
             marks.extend(self.refused.take());
@@ -394,8 +342,6 @@ impl State {
                 break;
             }
         }
-        let load = Arc::new(Entry::join(chosen));
-        self.in_hand = Some(Arc::clone(&load));
-        load
+        chosen
     }
 }
