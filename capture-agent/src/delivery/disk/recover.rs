@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -18,6 +20,11 @@ use super::reader::DiskReader;
 use super::segment::Segment;
 use super::store::Store;
 
+/// How long a directory may still be another's: a sink that was just removed, or a process that has been forked and has not
+/// closed what it was born with.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
 /// Opens a directory for one sink, with what is in it.
 pub(in crate::delivery) fn open(
     settings: &DiskSettings,
@@ -28,10 +35,14 @@ pub(in crate::delivery) fn open(
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unusable)?;
     let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(directory.join("lock"));
     let lock = lock.map_err(unusable)?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => return Err(DiskError::Locked(directory.clone())),
-        Err(error) => return Err(unusable(error.into())),
+    let patience = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break,
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < patience => thread::sleep(LOCK_PAUSE),
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(DiskError::Locked(directory.clone())),
+            Err(error) => return Err(unusable(error.into())),
+        }
     }
     let (position_file, position) = PositionFile::open(directory).map_err(unusable)?;
     let (segments, end) = segments(settings, counters).map_err(unusable)?;

@@ -3,7 +3,10 @@ use super::*;
 #[test]
 fn sinks_that_share_batches_each_get_all_of_them() {
     let taken = [Taken::default(), Taken::default(), Taken::default()];
-    let fanout = fanout(["a", "b", "c"].into_iter().zip(&taken).map(|(name, taken)| spec(name, taken.sink())));
+    // Room for all, however the threads take turns.
+    let buffer = Buffer::Memory { capacity: 64 << 20, on_full: OnFull::DropNewest };
+    let spec = |(name, taken): (&str, &Taken)| SinkSpec { buffer: buffer.clone(), ..spec(name, taken.sink()) };
+    let fanout = fanout(["a", "b", "c"].into_iter().zip(&taken).map(spec));
     let origin = origin("a");
     for batch in 0..2_000 {
         fanout.deliver(lines(&origin, batch * 100..batch * 100 + 100), false);
