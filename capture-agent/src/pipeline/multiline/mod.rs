@@ -2,7 +2,7 @@
 //!
 //! A line that may begin an event is held until the next line of its stream shows whether the event goes on, at most for
 //! the timeout. Meanwhile other records of the container wait behind it, so that its two streams keep the kernel's
-//! order; those of other containers do not. Kinds of lines are told by [`presets`] or by patterns of one's own.
+//! order; those of other containers do not. Which lines those are, a preset knows or patterns of one's own.
 
 mod config;
 mod container;
