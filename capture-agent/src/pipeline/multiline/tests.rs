@@ -184,6 +184,25 @@ fn an_event_that_is_too_large_is_given_out_in_pieces_with_a_flag() {
 }
 
 #[test]
+fn what_may_belong_to_a_piece_does_if_the_event_goes_on() {
+    let mut writer = Writer::new(origin("a"));
+    let (message, frame) = ("m".repeat(500), format!("\tat {}", "f".repeat(600)));
+    let records = writer.stdout(&["x.Y: oops", &message, &frame, "end"]);
+    let texts = run(&mut stage(json!({"preset": "java", "max_bytes": "1KiB"})), records);
+    assert_eq!(texts, [format!("x.Y: oops\n{message}"), frame, "end".to_owned()]);
+}
+
+#[test]
+fn few_lines_wait_for_what_would_make_them_parts() {
+    let mut writer = Writer::new(origin("a"));
+    let mut records = writer.stdout(&["x.Y: this is no trace"]);
+    records.extend((0..40).map(|number| writer.line(Stream::Stdout, &format!("line {number}"))));
+    let (mut stage, mut out) = (stage(json!({"preset": "java"})), Vec::new());
+    stage.process(records, Instant::now(), &mut out);
+    assert_eq!(out.len(), 41, "none is held any more");
+}
+
+#[test]
 fn the_pieces_of_a_long_line_are_joined_without_a_newline() {
     let mut writer = Writer::new(origin("a"));
     let mut records = vec![writer.piece(Stream::Stdout, "one "), writer.piece(Stream::Stdout, "two")];
@@ -262,6 +281,17 @@ fn a_container_says_by_its_label_what_holds_for_it() {
     // The engine has not told at first.
     assert_eq!(run(origin("e")), [2, 1, 1]);
     assert_eq!(run(labelled("e", "python")), [3, 1]);
+}
+
+#[test]
+fn the_label_may_have_another_name() {
+    let mut stage = stage(json!({"label": "capture.other"}));
+    let lines = ["a", " b"];
+    assert_eq!(run(&mut stage, Writer::new(labelled("a", "indentation")).stdout(&lines)), lines);
+    let labels = BTreeMap::from([("capture.other".to_owned(), "indentation".to_owned())]);
+    let metadata = Metadata { labels, ..Metadata::default() };
+    let origin = Arc::new(Origin::new("b".into(), Some(Arc::new(metadata)), Arc::default()));
+    assert_eq!(run(&mut stage, Writer::new(origin).stdout(&lines)), ["a\n b"]);
 }
 
 #[test]

@@ -192,6 +192,34 @@ fn every_byte_passes_or_is_counted_and_marked_in_order() {
 }
 
 #[test]
+fn marks_of_both_streams_stand_in_the_order_of_what_they_mark() {
+    let (origin, mut out) = (origin("a"), Vec::new());
+    let written = [(Stream::Stdout, 1), (Stream::Stderr, 2), (Stream::Stdout, 3), (Stream::Stdout, 1100)];
+    let written = written.map(|(stream, time)| line(&origin, stream, time, false));
+    limit(1, None).process(written.into(), Instant::now(), &mut out);
+    let marks: Vec<_> = out.iter().map(|record| (record.stream, record.timestamp)).collect();
+    let expected = [(Stream::Stdout, 1), (Stream::Stderr, 2), (Stream::Stdout, 3), (Stream::Stdout, 1100)];
+    assert_eq!(marks, expected);
+}
+
+#[test]
+fn nothing_that_matters_is_forgotten() {
+    let (now, mut out, mut limit) = (Instant::now(), Vec::new(), limit(1, None));
+    let (spent, marked) = (origin("spent"), origin("marked"));
+    limit.process((0..2).map(|_| line(&marked, Stream::Stdout, 1, false)).collect(), now, &mut out);
+    limit.process(vec![line(&spent, Stream::Stdout, 2000, false)], now, &mut out);
+    // The bucket of one is full again by then, and what it dropped is not marked; the other's is empty.
+    for number in 0..1000 {
+        limit.process(vec![line(&origin(&format!("c{number}")), Stream::Stdout, 2000, false)], now, &mut out);
+    }
+    out.clear();
+    limit.process(vec![line(&spent, Stream::Stdout, 2000, false)], now, &mut out);
+    assert_eq!(text(&out), [0; 0]);
+    limit.finish(&mut out);
+    assert_eq!(text(&out), [-3, -3]);
+}
+
+#[test]
 fn containers_that_are_gone_are_forgotten() {
     let (now, mut out, mut limit) = (Instant::now(), Vec::new(), limit(10, None));
     for number in 0..10_000 {
