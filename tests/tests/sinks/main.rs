@@ -7,6 +7,7 @@ mod http_ill;
 mod http_tls;
 mod ill;
 mod kafka;
+mod kafka_ill;
 mod loki;
 mod otlp;
 mod records;
