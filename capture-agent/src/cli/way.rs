@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::reload::Change;
-use crate::config::{BufferConfig, BufferType, Config, OnFull, RetryConfig, SinkConfig, SinkContext, SinkName};
-use crate::delivery::{self, Buffer, Control, DiskSettings, RetryPolicy, SinkSpec};
+use crate::config::{
+    BatchConfig, BufferConfig, BufferType, Config, OnFull, RetryConfig, SinkConfig, SinkContext, SinkName,
+};
+use crate::delivery::{self, BatchLimits, Buffer, Control, DiskSettings, RetryPolicy, SinkSpec};
 use crate::pipeline::shaping::{NextShaping, Shaping};
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
@@ -35,6 +37,7 @@ impl Surroundings {
         Ok(SinkSpec {
             filter,
             buffer: self.buffer(name, config.buffer()),
+            batch: config.batch().map_or(BatchLimits::LOCAL, limits),
             retry: config.retry().map(retry).unwrap_or_default(),
             closed: matches!(config, SinkConfig::Console(_)).then(|| self.output_closed.clone()),
             ..SinkSpec::new(name.as_str(), sink)
@@ -85,6 +88,14 @@ impl Surroundings {
             next.set(shaping);
         }
         Ok(())
+    }
+}
+
+fn limits(config: &BatchConfig) -> BatchLimits {
+    BatchLimits {
+        max_bytes: config.max_bytes.0,
+        max_records: config.max_records.get() as usize,
+        timeout: config.timeout.0,
     }
 }
 

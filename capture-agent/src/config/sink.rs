@@ -9,11 +9,14 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{BufferConfig, Problem, RetryConfig};
+use super::{BatchConfig, BufferConfig, Problem, RetryConfig};
 use crate::pipeline::select::FilterConfig;
 use crate::sinks::console::ConsoleConfig;
 use crate::sinks::delivery::Sink;
 use crate::sinks::file::FileConfig;
+use crate::sinks::kafka::KafkaConfig;
+use crate::sinks::loki::LokiConfig;
+use crate::sinks::otlp::OtlpConfig;
 
 // A kind of sink is a variant here and in `ByType`, and an arm in the functions below them.
 /// Where records go.
@@ -24,6 +27,15 @@ pub enum SinkConfig {
     Console(ConsoleConfig),
     /// Records in files, one for each value of a path template.
     File(FileConfig),
+    /// Records in Grafana Loki, or in what speaks its push API.
+    Loki(Box<LokiConfig>),
+    /// Records in an OpenTelemetry collector, or in what speaks OTLP. What is not given here is taken from the environment
+    /// of every OpenTelemetry exporter, `OTEL_EXPORTER_OTLP_LOGS_…` and `OTEL_EXPORTER_OTLP_…`: `ENDPOINT`, `PROTOCOL`,
+    /// `HEADERS`, `COMPRESSION`, `TIMEOUT`, `INSECURE`, `CERTIFICATE`, `CLIENT_CERTIFICATE` and `CLIENT_KEY`.
+    Otlp(Box<OtlpConfig>),
+    /// Records in topics of Kafka, or of what speaks its protocol. A record's key is its container's id, so that the
+    /// records of a container are in one partition, in their order; the producer is idempotent and waits for all replicas.
+    Kafka(Box<KafkaConfig>),
 }
 
 /// The same for serde, whose own way to read the tag forgets where everything stands: see [`super::yaml`].
@@ -32,6 +44,9 @@ pub enum SinkConfig {
 enum ByType {
     Console(ConsoleConfig),
     File(FileConfig),
+    Loki(Box<LokiConfig>),
+    Otlp(Box<OtlpConfig>),
+    Kafka(Box<KafkaConfig>),
 }
 
 impl<'de> Deserialize<'de> for SinkConfig {
@@ -47,6 +62,9 @@ impl SinkConfig {
         match self {
             Self::Console(_) => "console",
             Self::File(_) => "file",
+            Self::Loki(_) => "loki",
+            Self::Otlp(_) => "otlp",
+            Self::Kafka(_) => "kafka",
         }
     }
 
@@ -56,6 +74,9 @@ impl SinkConfig {
         match self {
             Self::Console(config) => &config.filter,
             Self::File(config) => &config.filter,
+            Self::Loki(config) => &config.filter,
+            Self::Otlp(config) => &config.filter,
+            Self::Kafka(config) => &config.filter,
         }
     }
 
@@ -65,6 +86,20 @@ impl SinkConfig {
         match self {
             Self::Console(config) => &config.buffer,
             Self::File(config) => &config.buffer,
+            Self::Loki(config) => &config.buffer,
+            Self::Otlp(config) => &config.buffer,
+            Self::Kafka(config) => &config.buffer,
+        }
+    }
+
+    /// How records are put together for it; `None` where its destination is this machine.
+    #[must_use]
+    pub fn batch(&self) -> Option<&BatchConfig> {
+        match self {
+            Self::Console(_) | Self::File(_) => None,
+            Self::Loki(config) => Some(&config.batch),
+            Self::Otlp(config) => Some(&config.batch),
+            Self::Kafka(config) => Some(&config.batch),
         }
     }
 
@@ -74,6 +109,9 @@ impl SinkConfig {
         match self {
             Self::Console(_) => None,
             Self::File(config) => Some(&config.retry),
+            Self::Loki(config) => Some(&config.retry),
+            Self::Otlp(config) => Some(&config.retry),
+            Self::Kafka(config) => Some(&config.retry),
         }
     }
 
@@ -83,9 +121,13 @@ impl SinkConfig {
     ///
     /// What the sink has against its configuration.
     pub fn build(&self, context: SinkContext) -> Result<Box<dyn Sink>, BuildError> {
+        let name = context.name.clone();
         match self {
             Self::Console(config) => Ok(Box::new(config.build(context))),
             Self::File(config) => Ok(Box::new(config.build(context))),
+            Self::Loki(config) => config.build(context).map(boxed).map_err(|error| BuildError::new(name, error)),
+            Self::Otlp(config) => config.build(context).map(boxed).map_err(|error| BuildError::new(name, error)),
+            Self::Kafka(config) => config.build(context).map(boxed).map_err(|error| BuildError::new(name, error)),
         }
     }
 
@@ -94,8 +136,26 @@ impl SinkConfig {
         match self {
             Self::Console(_) => {}
             Self::File(config) => config.retry.problems(&format!("{path}.retry"), problems),
+            Self::Loki(config) => {
+                config.retry.problems(&format!("{path}.retry"), problems);
+                config.tls.problems(&format!("{path}.tls"), problems);
+            }
+            Self::Otlp(config) => {
+                config.retry.problems(&format!("{path}.retry"), problems);
+                config.tls.problems(&format!("{path}.tls"), problems);
+            }
+            Self::Kafka(config) => {
+                config.retry.problems(&format!("{path}.retry"), problems);
+                if let Some(tls) = &config.tls {
+                    tls.problems(&format!("{path}.tls"), problems);
+                }
+            }
         }
     }
+}
+
+fn boxed(sink: impl Sink + 'static) -> Box<dyn Sink> {
+    Box::new(sink)
 }
 
 /// What a sink is told beside its configuration.
@@ -123,6 +183,12 @@ pub struct BuildError {
     pub sink: SinkName,
     /// One sentence; it quotes no secret.
     pub cause: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl BuildError {
+    fn new(sink: SinkName, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self { sink, cause: Box::new(cause) }
+    }
 }
 
 /// Sinks by name.
@@ -214,6 +280,8 @@ impl JsonSchema for SinkName {
 }
 
 #[cfg(test)]
+mod network_tests;
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::file::load;
@@ -257,8 +325,14 @@ mod tests {
             ("sinks: {X: {type: console}}".to_owned(), format!("1:9: sinks: expected {names}, found `X`")),
             (format!("sinks: {{{long}: {{type: console}}}}"), format!("1:9: sinks: expected {names}, found `{long}`")),
             (
-                "sinks:\n  a:\n    type: loki".to_owned(),
-                "3:11: sinks.a.type: expected `console` or `file`, found `loki`".to_owned(),
+                "sinks:\n  a:\n    type: syslog".to_owned(),
+                "3:11: sinks.a.type: expected `console`, `file`, `loki`, `otlp` or `kafka`, found `syslog`".to_owned(),
+            ),
+            (
+                "sinks: {a: {type: loki, endpoint: http://x, tls: {key_file: /k}}}".to_owned(),
+                "1:51: sinks.a.tls.key_file: a client certificate and its key go together; give both `cert_file` and \
+                 `key_file`"
+                    .to_owned(),
             ),
             (
                 "sinks:\n  a:\n    type: console\n    pth: x".to_owned(),

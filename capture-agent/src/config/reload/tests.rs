@@ -109,8 +109,8 @@ fn a_bad_file_is_refused_and_the_old_one_stays() {
     std::thread::sleep(Duration::from_millis(2));
     place.write("sinks:\n  out: {type: consol}\n");
     let error = reloader.reload(&mut accept).unwrap_err();
-    let expected =
-        "config.yaml:2:15: sinks.out.type: expected `console` or `file`, found `consol`; did you mean `console`?";
+    let expected = "config.yaml:2:15: sinks.out.type: expected `console`, `file`, `loki`, `otlp` or `kafka`, found `consol`; \
+                    did you mean `console`?";
     assert!(error.to_string().ends_with(expected), "{error}");
     assert_eq!((place.counts(), place.stats.last_success()), ((0, 1), before));
     fs::remove_file(place.path("config.yaml")).unwrap();
