@@ -13,10 +13,11 @@ use super::fate::{Fates, Sum};
 use super::orders::{Orders, Outfit, Stop};
 use super::queue::Queue;
 use super::settings::{Buffer, OnFull};
-use super::status::SinkStatus;
+use super::status::{Connections, SinkStatus};
 use super::worker::{Source, Worker};
 use crate::pipeline::record::Record;
 use crate::sinks::delivery::Sink;
+use crate::socket::SocketHealth;
 
 /// How long a thread may take to end once it has nothing to do.
 const END: Duration = Duration::from_millis(500);
@@ -40,6 +41,8 @@ pub(super) struct Route {
     queue: Arc<Queue>,
     disk: Option<Arc<Store>>,
     orders: Arc<Orders>,
+    /// How the connections of the sink of the day fare, if it has some.
+    connections: Mutex<Option<Arc<SocketHealth>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -59,6 +62,7 @@ impl Lane {
         let counters = counters.unwrap_or_else(|| Arc::new(Counters::new(Arc::clone(&name))));
         let orders = Arc::<Orders>::default();
         let takes_lines_together = takes_lines_together(&*sink, &buffer);
+        let connections = Mutex::new(sink.connections());
         let outfit = Outfit { sink, limits: batch, retry, closed };
         let (capacity, on_full) = match &buffer {
             Buffer::Memory { capacity, on_full } => (*capacity, *on_full),
@@ -77,7 +81,7 @@ impl Lane {
             }
         };
         let worker = Worker::new(Arc::clone(&counters), Arc::clone(&orders), outfit, source);
-        let route = Route { counters, queue, disk, orders, threads: Mutex::new(threads) };
+        let route = Route { counters, queue, disk, orders, connections, threads: Mutex::new(threads) };
         match spawn(&name, "sink", move || worker.run()) {
             Ok(thread) => route.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread),
             Err(error) => {
@@ -139,6 +143,7 @@ impl Lane {
             (Buffer::Disk(_), None) => {}
         }
         self.buffer = buffer;
+        *self.route.connections.lock().unwrap_or_else(PoisonError::into_inner) = sink.connections();
         self.route.orders.change(Outfit { sink, limits: batch, retry, closed });
         self.route.nudge();
     }
@@ -201,6 +206,12 @@ impl Route {
             queue: level,
             health: counters.health.lock().unwrap_or_else(PoisonError::into_inner).report(),
             requests: counters.read_requests(),
+            connections: self
+                .connections
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .as_deref()
+                .map(Connections::of),
         }
     }
 }

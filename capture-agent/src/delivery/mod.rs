@@ -30,7 +30,7 @@ pub use self::disk::DiskError;
 pub use self::fanout::{Change, Control, Fanout, Filter, SinkSpec};
 pub use self::health::{HealthReport, State};
 pub use self::settings::{BatchLimits, Buffer, DiskSettings, OnFull, RetryPolicy};
-pub use self::status::{Level, SinkStatus};
+pub use self::status::{Connections, Level, SinkStatus};
 
 /// How long sinks may take for what is left when the agent ends.
 pub const GRACE: std::time::Duration = std::time::Duration::from_secs(10);

@@ -1,5 +1,6 @@
 //! What is told of a sink.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,6 +9,7 @@ use serde::Serialize;
 use super::counters::SinkTotals;
 use super::health::HealthReport;
 use crate::histogram::Distribution;
+use crate::socket::{FailureKind, SocketHealth};
 
 /// A sink as it stands.
 #[derive(Clone, Debug, Serialize)]
@@ -23,6 +25,26 @@ pub struct SinkStatus {
     /// How long its requests took, failed ones included.
     #[serde(skip)]
     pub requests: Distribution,
+    /// How its connections fare, where it has some.
+    pub connections: Option<Connections>,
+}
+
+/// The connections of a sink to its destination, since the sink was configured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Connections {
+    /// Open now. Those of a Kafka client are its own and not counted.
+    pub open: u64,
+    /// Times that the destination answered again after its connection was lost.
+    pub reconnects: u64,
+    /// Requests that failed, by kind.
+    pub errors: BTreeMap<&'static str, u64>,
+}
+
+impl Connections {
+    pub(super) fn of(health: &SocketHealth) -> Self {
+        let errors = FailureKind::ALL.map(|kind| (kind.as_str(), health.errors(kind)));
+        Self { open: health.open_connections(), reconnects: health.reconnects(), errors: errors.into() }
+    }
 }
 
 /// What a sink's buffer holds, with what is on its way to the destination.

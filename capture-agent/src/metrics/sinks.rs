@@ -49,6 +49,14 @@ const LAG: Definition =
 const REQUESTS: Definition =
     histogram("log_capturer_sink_request_seconds", "How long requests to the destination took.");
 
+const OPEN: Definition = gauge("log_capturer_sink_open_connections", "Connections to the destination that are open.");
+
+const RECONNECTS: Definition =
+    counter("log_capturer_sink_reconnects_total", "Times that the destination answered again after it had not.");
+
+const ERRORS: Definition =
+    counter("log_capturer_sink_connection_errors_total", "Requests to the destination that failed.");
+
 const DROPPED: [Reading<Totals, u64>; 2] = [
     (counter("log_capturer_sink_dropped_records_total", "Records that the sink was to have and will not."), |totals| {
         totals.records
@@ -81,5 +89,13 @@ impl Source for Control {
         give(LAG.family(sinks.iter().map(lag).collect()));
         let requests = |sink: &SinkStatus| distribution_of(&sink.requests, &[("sink", &*sink.name)]);
         give(REQUESTS.family(sinks.iter().map(requests).collect()));
+        let connected = || sinks.iter().filter_map(|sink| Some((&*sink.name, sink.connections.as_ref()?)));
+        give(OPEN.family(connected().map(|(sink, all)| OPEN.sample(all.open, &[("sink", sink)])).collect()));
+        let reconnects = connected().map(|(sink, all)| RECONNECTS.sample(all.reconnects, &[("sink", sink)]));
+        give(RECONNECTS.family(reconnects.collect()));
+        let errors = connected().flat_map(|(sink, all)| {
+            all.errors.iter().map(move |(kind, count)| ERRORS.sample(*count, &[("sink", sink), ("kind", kind)]))
+        });
+        give(ERRORS.family(errors.collect()));
     }
 }

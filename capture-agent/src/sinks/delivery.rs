@@ -1,8 +1,10 @@
 //! What a sink is, and what it answers when it is given records.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::pipeline::record::Record;
+use crate::socket::SocketHealth;
 
 /// A destination. Called by one thread, its own; may block for as long as its own deadlines allow.
 pub trait Sink: Send {
@@ -27,6 +29,11 @@ pub trait Sink: Send {
     /// otherwise each comes as a record of its own.
     fn takes_lines_together(&self) -> bool {
         false
+    }
+
+    /// How the connections to its destination fare, for the metrics; `None` where it has none.
+    fn connections(&self) -> Option<Arc<SocketHealth>> {
+        None
     }
 
     /// Opens files anew, after somebody has moved them away.

@@ -9,7 +9,7 @@ use capture_agent::sinks::loki::{Loki, LokiConfig};
 use capture_agent::socket::FailureKind;
 
 use crate::ill::{self, BlackHole, Server, answer};
-use crate::records::{Source, context};
+use crate::records::{Connected as _, Source, context};
 
 /// What the sink may take for a connection, and for an answer.
 const TIMEOUT: Duration = Duration::from_millis(600);

@@ -12,7 +12,7 @@ use capture_tests::peers::Peer;
 
 use crate::certificates::Authority;
 use crate::front::Front;
-use crate::records::{Source, context};
+use crate::records::{Connected as _, Source, context};
 
 fn config(front: &Front, ca: &Authority, client: Option<&Authority>) -> LokiConfig {
     let tls = TlsConfig {

@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::certificates::Authority;
 use crate::front::Front;
 use crate::ill::{self, Server};
-use crate::records::{Source, context};
+use crate::records::{Connected as _, Source, context};
 
 /// A real broker, of another make than the client.
 struct Broker {

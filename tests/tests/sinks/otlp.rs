@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use crate::certificates::Authority;
 use crate::front::Front;
 use crate::ill::{self, Server};
-use crate::records::{Source, context};
+use crate::records::{Connected as _, Source, context};
 
 /// A receiver and how it is reached.
 struct Receiver(Peer);

@@ -7,6 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use capture_agent::config::SinkContext;
 use capture_agent::containers::directory::Metadata;
 use capture_agent::pipeline::record::{Account, Content, Origin, Record};
+use capture_agent::sinks::delivery::Sink;
+use capture_agent::socket::SocketHealth;
 use capture_common::Stream;
 
 /// One container that writes lines.
@@ -92,4 +94,16 @@ pub fn now() -> i64 {
 /// What a sink is told beside its configuration.
 pub fn context(name: &str) -> SinkContext {
     SinkContext { name: name.parse().expect("a sink's name"), host: "host-1".to_owned() }
+}
+
+/// How the connections of a sink that has some fare.
+pub trait Connected {
+    /// The same state as the metrics read.
+    fn health(&self) -> Arc<SocketHealth>;
+}
+
+impl<S: Sink> Connected for S {
+    fn health(&self) -> Arc<SocketHealth> {
+        self.connections().expect("a sink over the network")
+    }
 }

@@ -196,7 +196,7 @@ impl KafkaConfig {
         }
     }
 
-    /// The sink. Files are read; the client starts to look for its brokers.
+    /// The sink. Files are read; brokers are looked for when there is something to send.
     ///
     /// # Errors
     ///
@@ -206,7 +206,7 @@ impl KafkaConfig {
         let encoder = Encoder::new(self.encoding, context.host.clone(), false);
         let encoder = (self.encoding != Encoding::Raw).then_some(encoder);
         let setup = self.setup()?;
-        Kafka::new(context, topic, encoder, setup, self.timeout.0)
+        Ok(Kafka::new(context, topic, encoder, setup, self.timeout.0))
     }
 
     fn setup(&self) -> Result<Setup, KafkaError> {

@@ -76,11 +76,6 @@ impl Reports {
         self.lock().trouble = None;
     }
 
-    /// Takes over what the client before knew.
-    pub(super) fn inherit(&self, before: &Self) {
-        self.lock().trouble = before.trouble();
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

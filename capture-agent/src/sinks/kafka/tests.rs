@@ -3,9 +3,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use capture_common::Stream;
 
+use super::batch::encode;
 use super::*;
 use crate::config::{Secret, TlsConfig};
-use crate::pipeline::record::Origin;
+use crate::pipeline::record::{Content, Origin};
 use crate::sinks::encode::Encoding;
 
 fn config() -> KafkaConfig {

@@ -46,12 +46,6 @@ impl Loki {
         Self { name, client, headers, batcher }
     }
 
-    /// How its connection fares.
-    #[must_use]
-    pub fn health(&self) -> Arc<SocketHealth> {
-        self.client.health()
-    }
-
     fn push(&mut self, records: &[Record]) -> Result<Receipt, SinkError> {
         let batch = self.batcher.encode(records);
         let answer = self.post(&batch.request)?;
@@ -97,6 +91,10 @@ impl Loki {
 impl Sink for Loki {
     fn name(&self) -> &str {
         self.name.as_str()
+    }
+
+    fn connections(&self) -> Option<Arc<SocketHealth>> {
+        Some(self.client.health())
     }
 
     fn write(&mut self, records: &[Record]) -> Result<Receipt, SinkError> {

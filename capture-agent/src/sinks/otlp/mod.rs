@@ -46,15 +46,6 @@ impl Otlp {
         Self { name, transport, encoder, last_warning: None }
     }
 
-    /// How its connection fares.
-    #[must_use]
-    pub fn health(&self) -> Arc<SocketHealth> {
-        match &self.transport {
-            Transport::Http(http) => http.health(),
-            Transport::Grpc(grpc) => grpc.health(),
-        }
-    }
-
     fn export(&mut self, records: &[Record]) -> Result<Receipt, SinkError> {
         let request = self.encoder.encode(records);
         let response = self.send(&request)?;
@@ -85,6 +76,13 @@ impl Otlp {
 impl Sink for Otlp {
     fn name(&self) -> &str {
         self.name.as_str()
+    }
+
+    fn connections(&self) -> Option<Arc<SocketHealth>> {
+        Some(match &self.transport {
+            Transport::Http(http) => http.health(),
+            Transport::Grpc(grpc) => grpc.health(),
+        })
     }
 
     fn write(&mut self, records: &[Record]) -> Result<Receipt, SinkError> {
