@@ -103,11 +103,17 @@ pub struct RecordHeader {
     pub uid: u32,
     /// Zero.
     pub reserved2: u32,
+    /// Command name of that thread, padded with zeroes; zero unless
+    /// [`GlobalCounters::identify`](crate::GlobalCounters::identify) asks for it.
+    pub comm: [u8; COMM_LEN],
 }
+
+/// Bytes of a command name (`TASK_COMM_LEN` of `include/linux/sched.h`).
+pub const COMM_LEN: usize = 16;
 
 impl RecordHeader {
     /// Size of the header in bytes.
     pub const SIZE: usize = size_of::<Self>();
 }
 
-const _: () = assert!(RecordHeader::SIZE == 64);
+const _: () = assert!(RecordHeader::SIZE == 80);

@@ -184,8 +184,10 @@ pub struct GlobalCounters {
     pub replaced: AtomicU64,
     /// A [`ReaderState`]: what the agent's reader does, so that it is woken when it needs to be and no more.
     pub reader: AtomicU64,
+    /// 1 while records are to name the command that wrote them.
+    pub identify: AtomicU64,
     /// Zero.
-    pub reserved: [AtomicU64; 3],
+    pub reserved: [AtomicU64; 2],
 }
 
 /// What the agent's reader of the ring buffer does.

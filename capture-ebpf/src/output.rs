@@ -2,17 +2,18 @@
 
 use core::ffi::c_void;
 
+use aya_ebpf::helpers::bpf_get_current_comm;
 use aya_ebpf::helpers::generated::{
     bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_get_smp_processor_id,
     bpf_ktime_get_ns, bpf_loop, bpf_probe_read_user,
 };
 use capture_common::{
-    ContainerSlot, LostReason, MAX_PAYLOAD, MAX_STEPS, OutputStream, RecordHeader, RecordKind, Side, SlotState, Via,
+    COMM_LEN, ContainerSlot, LostReason, MAX_PAYLOAD, MAX_STEPS, OutputStream, RecordHeader, RecordKind, Side, SlotState, Via,
 };
 
 use crate::account;
 use crate::files::{File, Inode};
-use crate::maps::{CGROUPS, Draft, SCRATCH, SLOTS, Scratch};
+use crate::maps::{CGROUPS, Draft, GLOBALS, SCRATCH, SLOTS, Scratch};
 use crate::replaced;
 use crate::ring;
 use crate::syscalls::{Abi, Call, Registers};
@@ -86,6 +87,7 @@ pub fn capture(source: &Source<'_>, buffer: u64, count: u64, accepted: u64) -> O
             tid: thread as u32,
             uid: bpf_get_current_uid_gid() as u32,
             reserved2: 0,
+            comm: command(),
         }
     };
     if call == Call::Write && accepted <= PAYLOAD {
@@ -115,6 +117,15 @@ pub fn capture(source: &Source<'_>, buffer: u64, count: u64, accepted: u64) -> O
         account::lost(stream_at, LostReason::Truncated, rest);
     }
     Some(())
+}
+
+/// The name of the command that writes, where it is asked for.
+#[inline(always)]
+fn command() -> [u8; COMM_LEN] {
+    match GLOBALS.get(0) {
+        Some(globals) if get(&globals.identify) != 0 => bpf_get_current_comm().unwrap_or_default(),
+        _ => [0; COMM_LEN],
+    }
 }
 
 /// Which of the container's streams an inode is.

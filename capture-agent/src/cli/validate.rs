@@ -158,7 +158,7 @@ mod tests {
             "failed  configuration: FILE:2:9: capture.side: expected `write` or `relay`, found `relai`; did you mean \
              `relay`?\n\
              failed  configuration: FILE:4:24: sinks.out: unknown key `formt`; the keys here are `filter`, `encoding`, \
-             `gap_marker` and `buffer`\n\
+             `gap_marker`, `batch` and `buffer`\n\
              1 checks, 1 failed\n"
         );
     }

@@ -5,10 +5,8 @@ use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::reload::Change;
-use crate::config::{
-    BatchConfig, BufferConfig, BufferType, Config, OnFull, RetryConfig, SinkConfig, SinkContext, SinkName,
-};
-use crate::delivery::{self, BatchLimits, Buffer, Control, DiskSettings, RetryPolicy, SinkSpec};
+use crate::config::{BufferConfig, BufferType, Config, OnFull, RetryConfig, SinkConfig, SinkContext, SinkName};
+use crate::delivery::{self, Buffer, Control, DiskSettings, RetryPolicy, SinkSpec};
 use crate::pipeline::shaping::{NextShaping, Shaping};
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
@@ -37,7 +35,7 @@ impl Surroundings {
         Ok(SinkSpec {
             filter,
             buffer: self.buffer(name, config.buffer()),
-            batch: config.batch().map_or(BatchLimits::LOCAL, limits),
+            batch: config.batch(),
             retry: config.retry().map(retry).unwrap_or_default(),
             closed: matches!(config, SinkConfig::Console(_)).then(|| self.output_closed.clone()),
             ..SinkSpec::new(name.as_str(), sink)
@@ -91,19 +89,12 @@ impl Surroundings {
     }
 }
 
-fn limits(config: &BatchConfig) -> BatchLimits {
-    BatchLimits {
-        max_bytes: config.max_bytes.0,
-        max_records: config.max_records.get() as usize,
-        timeout: config.timeout.0,
-    }
-}
-
 fn retry(config: &RetryConfig) -> RetryPolicy {
     RetryPolicy {
         initial: config.initial.0,
         max: config.max.0,
         give_up_after: config.give_up_after.map(|period| period.0),
-        ..RetryPolicy::default()
+        max_splits: config.max_splits,
+        dead_letters: config.dead_letter_path.clone(),
     }
 }

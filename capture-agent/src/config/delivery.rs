@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Problem;
-use super::units::{Period, Size};
+use super::units::{Period, Size, zero_or_longer};
+use crate::delivery::BatchLimits;
 
 /// How records are put together into one request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -23,6 +24,32 @@ pub struct BatchConfig {
     pub timeout: Period,
 }
 
+/// How much is written at a time to what is on this machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LocalBatchConfig {
+    /// Most bytes of output in one batch.
+    pub max_bytes: Size,
+
+    /// Most records in one batch.
+    #[schemars(range(min = 1))]
+    pub max_records: std::num::NonZeroU32,
+
+    /// How long the first record waits for more; `0s` for not at all.
+    #[serde(deserialize_with = "zero_or_longer")]
+    pub timeout: Period,
+}
+
+impl Default for LocalBatchConfig {
+    fn default() -> Self {
+        Self {
+            max_bytes: Size::mib(4),
+            max_records: std::num::NonZeroU32::MIN.saturating_add(65_535),
+            timeout: Period(std::time::Duration::ZERO),
+        }
+    }
+}
+
 impl Default for BatchConfig {
     fn default() -> Self {
         Self {
@@ -30,6 +57,24 @@ impl Default for BatchConfig {
             max_records: std::num::NonZeroU32::MIN.saturating_add(9_999),
             timeout: Period::seconds(1),
         }
+    }
+}
+
+impl BatchConfig {
+    /// The same for the delivery.
+    #[must_use]
+    pub fn limits(&self) -> BatchLimits {
+        let Self { max_bytes, max_records, timeout } = self;
+        BatchLimits { max_bytes: max_bytes.0, max_records: max_records.get() as usize, timeout: timeout.0 }
+    }
+}
+
+impl LocalBatchConfig {
+    /// The same for the delivery.
+    #[must_use]
+    pub fn limits(&self) -> BatchLimits {
+        let Self { max_bytes, max_records, timeout } = self;
+        BatchLimits { max_bytes: max_bytes.0, max_records: max_records.get() as usize, timeout: timeout.0 }
     }
 }
 
@@ -49,7 +94,9 @@ pub struct BufferConfig {
     /// Directory of a buffer on disk; belongs to one sink. By default `buffer/NAME` in the state directory.
     pub path: Option<PathBuf>,
 
-    /// How often a buffer on disk is brought to the disk itself: what a machine that loses its power may forget.
+    /// How often a buffer on disk is brought to the disk itself: what a machine that loses its power may forget. `1s` by
+    /// default; `0s` to do so after every batch.
+    #[serde(deserialize_with = "zero_or_longer")]
     pub fsync_interval: Option<Period>,
 }
 
@@ -119,11 +166,24 @@ pub struct RetryConfig {
 
     /// A batch that could not be delivered for so long is dropped, and counted; without it, tries never end.
     pub give_up_after: Option<Period>,
+
+    /// How often a batch that the destination refuses is divided, so that one bad record costs itself and not the others.
+    pub max_splits: u32,
+
+    /// File that records are written to, as JSON, that the destination refuses for good; the agent begins it anew at
+    /// 64 MiB and keeps the one before. Without it they are counted only.
+    pub dead_letter_path: Option<PathBuf>,
 }
 
 impl Default for RetryConfig {
     fn default() -> Self {
-        Self { initial: Period(std::time::Duration::from_millis(250)), max: Period::seconds(30), give_up_after: None }
+        Self {
+            initial: Period(std::time::Duration::from_millis(250)),
+            max: Period::seconds(30),
+            give_up_after: None,
+            max_splits: 64,
+            dead_letter_path: None,
+        }
     }
 }
 
@@ -133,6 +193,9 @@ impl RetryConfig {
         if self.initial > self.max {
             let message = format!("the first pause, {}, is longer than the longest, {}", self.initial, self.max);
             problems.push(Problem::of(format!("{path}.initial"), message));
+        }
+        if self.dead_letter_path.as_ref().is_some_and(|path| path.is_relative()) {
+            problems.push(Problem::of(format!("{path}.dead_letter_path"), "give an absolute path"));
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::pipeline::select::SelectConfig;
 
 pub use self::admin::AdminSection;
 pub use self::capture::{CaptureSection, LONGEST_LINE, SESSIONS_MAX};
-pub use self::delivery::{BatchConfig, BufferConfig, BufferType, OnFull, RetryConfig};
+pub use self::delivery::{BatchConfig, BufferConfig, BufferType, LocalBatchConfig, OnFull, RetryConfig};
 pub use self::docker::DockerSection;
 pub use self::file::{ConfigError, ConfigFile, DEFAULT_PATH, Loaded, Overlay};
 pub use self::schema::schema;

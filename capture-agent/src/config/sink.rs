@@ -9,7 +9,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{BatchConfig, BufferConfig, Problem, RetryConfig};
+use super::{BufferConfig, Problem, RetryConfig};
+use crate::delivery::BatchLimits;
 use crate::pipeline::select::FilterConfig;
 use crate::sinks::console::ConsoleConfig;
 use crate::sinks::delivery::Sink;
@@ -92,14 +93,15 @@ impl SinkConfig {
         }
     }
 
-    /// How records are put together for it; `None` where its destination is this machine.
+    /// How records are put together for it.
     #[must_use]
-    pub fn batch(&self) -> Option<&BatchConfig> {
+    pub fn batch(&self) -> BatchLimits {
         match self {
-            Self::Console(_) | Self::File(_) => None,
-            Self::Loki(config) => Some(&config.batch),
-            Self::Otlp(config) => Some(&config.batch),
-            Self::Kafka(config) => Some(&config.batch),
+            Self::Console(config) => config.batch.limits(),
+            Self::File(config) => config.batch.limits(),
+            Self::Loki(config) => config.batch.limits(),
+            Self::Otlp(config) => config.batch.limits(),
+            Self::Kafka(config) => config.batch.limits(),
         }
     }
 
@@ -135,7 +137,12 @@ impl SinkConfig {
         self.buffer().problems(&format!("{path}.buffer"), problems);
         match self {
             Self::Console(_) => {}
-            Self::File(config) => config.retry.problems(&format!("{path}.retry"), problems),
+            Self::File(config) => {
+                config.retry.problems(&format!("{path}.retry"), problems);
+                if let Some(rotation) = &config.rotation {
+                    rotation.problems(&format!("{path}.rotation"), problems);
+                }
+            }
             Self::Loki(config) => {
                 config.retry.problems(&format!("{path}.retry"), problems);
                 config.tls.problems(&format!("{path}.tls"), problems);
@@ -336,7 +343,8 @@ mod tests {
             ),
             (
                 "sinks:\n  a:\n    type: console\n    pth: x".to_owned(),
-                "4:5: sinks.a: unknown key `pth`; the keys here are `filter`, `encoding`, `gap_marker` and `buffer`"
+                "4:5: sinks.a: unknown key `pth`; the keys here are `filter`, `encoding`, `gap_marker`, `batch` and \
+                 `buffer`"
                     .to_owned(),
             ),
             ("sinks:\n  a:\n    type: file".to_owned(), "3:5: sinks.a: the key `path` is missing".to_owned()),
@@ -354,6 +362,15 @@ mod tests {
             (
                 "sinks: {a: {type: file, path: x, retry: {initial: 1m}}}".to_owned(),
                 "1:42: sinks.a.retry.initial: the first pause, 1m, is longer than the longest, 30s".to_owned(),
+            ),
+            (
+                "sinks: {a: {type: file, path: x, rotation: {keep: 3}}}".to_owned(),
+                "1:34: sinks.a.rotation: nothing says when a file is moved away; give `max_bytes`, `max_age` or both"
+                    .to_owned(),
+            ),
+            (
+                "sinks: {a: {type: file, path: x, retry: {dead_letter_path: x}}}".to_owned(),
+                "1:42: sinks.a.retry.dead_letter_path: give an absolute path".to_owned(),
             ),
         ] {
             assert_eq!(sinks(&text).unwrap_err(), [expected]);

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
-pub use self::period::{Period, PeriodError};
+pub use self::period::{Period, PeriodError, zero_or_longer};
 pub use self::size::{RingSize, Size, SizeError};
 
 /// Reads text by `parse`. What the text is refused for goes into the error as what was expected, apart from the text

@@ -5,11 +5,13 @@ use std::time::Duration;
 use capture_common::{LostReason, Stream};
 
 use super::*;
+use crate::config::SinkContext;
 use crate::delivery::{Fanout, SinkSpec};
 use crate::pipeline::record::DropKind;
 use crate::session::totals::{AgentTotals, ContainerTotals, KernelTotals, SessionError, StreamTotals};
 use crate::sinks::console::Console;
 use crate::sinks::encode::{Encoder, Encoding};
+use crate::sinks::loki::LokiConfig;
 
 const DOCUMENTED: &str = include_str!("../../../docs/metrics.md");
 
@@ -41,6 +43,9 @@ pub(crate) fn of(ledger: Ledger) -> Metrics {
     let fanout = Fanout::new(Duration::ZERO);
     let sinks = fanout.control();
     sinks.add(SinkSpec::new("default", Box::new(Console::new("default".parse().unwrap(), encoder)))).unwrap();
+    let loki = LokiConfig::at("http://127.0.0.1:1".to_owned());
+    let loki = loki.build(SinkContext::new("loki".parse().unwrap())).unwrap();
+    sinks.add(SinkSpec::new("loki", Box::new(loki))).unwrap();
     let sources = Sources {
         ledger: Arc::new(ledger),
         docker: Arc::default(),

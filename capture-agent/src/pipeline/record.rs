@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use capture_common::Stream;
+use capture_common::{COMM_LEN, Stream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -146,7 +146,7 @@ pub struct Writer {
     /// User id in the host's namespace.
     pub uid: u32,
     /// Command name, padded with zeroes (`TASK_COMM_LEN` of `include/linux/sched.h`).
-    pub comm: [u8; 16],
+    pub comm: [u8; COMM_LEN],
 }
 
 impl Writer {

@@ -13,6 +13,7 @@ use super::{Pipeline, PipelineConfig, PipelineError};
 pub struct Shaping {
     selection: Selection,
     pipeline: Pipeline,
+    names_writers: bool,
 }
 
 /// Why there is no shaping.
@@ -38,7 +39,13 @@ impl Shaping {
             Some(own) => selection.leave_out(&own),
             None => selection,
         };
-        Ok(Self { selection, pipeline: pipeline.build()? })
+        Ok(Self { selection, pipeline: pipeline.build()?, names_writers: pipeline.writer })
+    }
+
+    /// Whether records are to say who wrote them.
+    #[must_use]
+    pub fn names_writers(&self) -> bool {
+        self.names_writers
     }
 
     /// Takes records in the kernel's order; what goes on. What is not wanted is counted as filtered.

@@ -23,7 +23,7 @@ use capture_common::{ContainerSlot, LostReason, Stream};
 
 use crate::containers::directory::{Directory, Lookup};
 use crate::kernel::{self, WallClock};
-use crate::pipeline::record::{Account, Content, Origin, Record};
+use crate::pipeline::record::{Account, Attributes, Content, Origin, Record, Writer};
 use framing::{Framed, Framer, Line};
 use ledger::Ledger;
 use order::{Chunk, Step};
@@ -104,8 +104,8 @@ impl Session {
     ) {
         let state = &mut self.streams[stream as usize];
         state.count(position, chunk.data.len() as u64, chunk.timestamp);
-        let StreamSession { order, framer, emitted, .. } = state;
-        let mut sink = Emit { origin: &self.origin, held: &mut self.held, stream, clock, emitted, out };
+        let StreamSession { order, framer, writer, emitted, .. } = state;
+        let mut sink = Emit { origin: &self.origin, held: &mut self.held, stream, clock, emitted, writer, out };
         framer.set_terminal(terminal);
         order.push(position, chunk, |step| sink.step(framer, step, None));
         state.waiting_since = (state.order.waiting() > 0).then(|| state.waiting_since.unwrap_or(now));
@@ -133,8 +133,8 @@ impl Session {
             let reason = single_reason(&state.lost, &lost).map(LostReason::as_str);
             state.lost = lost;
             let timestamp = state.last_timestamp;
-            let StreamSession { order, framer, emitted, .. } = state;
-            let mut sink = Emit { origin: &self.origin, held: &mut self.held, stream, clock, emitted, out };
+            let StreamSession { order, framer, writer, emitted, .. } = state;
+            let mut sink = Emit { origin: &self.origin, held: &mut self.held, stream, clock, emitted, writer, out };
             order.settle(end, |step| {
                 let step = match step {
                     Step::Gap { bytes, timestamp: 0 } => Step::Gap { bytes, timestamp },
@@ -165,11 +165,12 @@ impl Session {
     /// Gives out what has no newline yet.
     fn flush(&mut self, clock: WallClock, out: &mut Vec<Record>) {
         for stream in Stream::ALL {
-            let StreamSession { framer, emitted, last_timestamp, .. } = &mut self.streams[stream as usize];
+            let StreamSession { framer, writer, emitted, last_timestamp, .. } = &mut self.streams[stream as usize];
             let line = framer.flush(false);
-            let mut sink = Emit { origin: &self.origin, held: &mut self.held, stream, clock, emitted, out };
+            let mut sink = Emit { origin: &self.origin, held: &mut self.held, stream, clock, emitted, writer, out };
             if let Some(line) = line {
-                sink.line(line, *last_timestamp);
+                let writer = sink.writer.take();
+                sink.line(line, *last_timestamp, writer);
             }
         }
     }
@@ -224,33 +225,47 @@ struct Emit<'a> {
     clock: WallClock,
     /// Bytes of the records so far.
     emitted: &'a mut u64,
+    /// Who began the line that waits for its newline.
+    writer: &'a mut Option<Writer>,
     out: &'a mut Vec<Record>,
 }
 
 impl Emit<'_> {
     fn step(&mut self, framer: &mut Framer, step: Step, reason: Option<&'static str>) {
         match step {
-            Step::Chunk(chunk) => framer.push(chunk.timestamp, &chunk.data, |framed| match framed {
-                Framed::Line(line) => self.line(line, chunk.timestamp),
-                Framed::Lines { timestamp, data, count } => {
-                    self.record(timestamp, timestamp, Content::Lines { data, count });
+            Step::Chunk(chunk) => {
+                // What comes out first began in an earlier chunk, if anything waited.
+                let mut waited = framer.pending() > 0;
+                framer.push(chunk.timestamp, &chunk.data, |framed| {
+                    let writer = if std::mem::take(&mut waited) { self.writer.take() } else { chunk.writer };
+                    match framed {
+                        Framed::Line(line) => self.line(line, chunk.timestamp, writer),
+                        Framed::Lines { timestamp, data, count } => {
+                            self.record(timestamp, timestamp, Content::Lines { data, count }, writer);
+                        }
+                    }
+                });
+                if !waited {
+                    *self.writer = chunk.writer;
                 }
-            }),
+            }
             Step::Gap { bytes, timestamp } => {
                 if let Some(line) = framer.flush(true) {
-                    self.line(line, timestamp);
+                    let writer = self.writer.take();
+                    self.line(line, timestamp, writer);
                 }
-                self.record(timestamp, timestamp, Content::Gap { bytes, reason });
+                self.record(timestamp, timestamp, Content::Gap { bytes, reason }, None);
             }
         }
     }
 
-    fn line(&mut self, line: Line, completed: u64) {
+    fn line(&mut self, line: Line, completed: u64, writer: Option<Writer>) {
         let Line { timestamp, message, newline, partial, omitted } = line;
-        self.record(timestamp, completed, Content::Line { message, newline, partial, omitted });
+        self.record(timestamp, completed, Content::Line { message, newline, partial, omitted }, writer);
     }
 
-    fn record(&mut self, began: u64, completed: u64, content: Content) {
+    fn record(&mut self, began: u64, completed: u64, content: Content, writer: Option<Writer>) {
+        let attributes = |writer| Box::new(Attributes { writer: Some(writer), ..Attributes::default() });
         let record = Record {
             origin: Arc::clone(self.origin),
             stream: self.stream,
@@ -258,7 +273,7 @@ impl Emit<'_> {
             completed,
             position: *self.emitted,
             content,
-            attributes: None,
+            attributes: writer.map(attributes),
         };
         *self.emitted += record.stream_bytes();
         match self.held {

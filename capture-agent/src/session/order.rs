@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use crate::pipeline::record::Writer;
+
 /// Bytes of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
@@ -15,6 +17,8 @@ pub struct Chunk {
     pub timestamp: u64,
     /// What was written.
     pub data: Bytes,
+    /// Who wrote it, where that is asked for and known.
+    pub writer: Option<Writer>,
 }
 
 /// What comes out, in order.
@@ -121,7 +125,7 @@ mod tests {
     use super::*;
 
     fn chunk(text: &'static str) -> Chunk {
-        Chunk { timestamp: 5, data: Bytes::from_static(text.as_bytes()) }
+        Chunk { timestamp: 5, data: Bytes::from_static(text.as_bytes()), writer: None }
     }
 
     fn text(steps: &[Step]) -> String {

@@ -21,7 +21,7 @@ use super::wakeup::{Asleep, Bell};
 use crate::containers::directory::Directory;
 use crate::delivery::Fanout;
 use crate::kernel::{self, Kernel, RingUse, SlotTable, WallClock, decode};
-use crate::pipeline::record::Record;
+use crate::pipeline::record::{Record, Writer};
 use crate::pipeline::shaping::{NextShaping, Shaping};
 
 /// What the ring buffer adds to each record (`BPF_RINGBUF_HDR_SZ`).
@@ -77,6 +77,8 @@ pub struct Reader {
     bell: Bell,
     /// Since the last sleep.
     has_read: bool,
+    /// Whether records are to say who wrote them.
+    identify: bool,
     pub(super) sessions: Vec<Option<Session>>,
     /// Ended, but their records still wait for a name.
     pub(super) closing: Vec<Session>,
@@ -140,6 +142,7 @@ impl ReaderConfig {
             ring_size,
             ring_high_water: 0,
             has_read: false,
+            identify: false,
             sessions: Vec::new(),
             closing: Vec::new(),
             batch: Vec::new(),
@@ -163,6 +166,7 @@ impl ReaderConfig {
 impl Reader {
     /// Runs until it is stopped; then everything that the ring buffer held has been handed on.
     pub fn run(mut self) {
+        self.identify(self.config.shaping.names_writers());
         let mut next_tick = Instant::now();
         loop {
             let more = self.drain(BATCH_RECORDS);
@@ -226,7 +230,12 @@ impl Reader {
             }
             match (kind, data) {
                 (RecordKind::Output, Some(data)) => {
-                    let chunk = Chunk { timestamp: header.timestamp, data };
+                    let writer = (self.identify && header.via == Via::Write as u8).then_some(Writer {
+                        pid: header.pid,
+                        uid: header.uid,
+                        comm: header.comm,
+                    });
+                    let chunk = Chunk { timestamp: header.timestamp, data, writer };
                     let clock = self.clock;
                     let mut batch = std::mem::take(&mut self.batch);
                     if let Some(session) = self.session(&header, now) {
@@ -306,9 +315,16 @@ impl Reader {
             })
     }
 
+    /// Has the kernel side name the command of each record's writer, or not.
+    fn identify(&mut self, identify: bool) {
+        self.identify = identify;
+        self.table.globals().identify.store(u64::from(identify), Relaxed);
+    }
+
     fn hand_on(&mut self, now: Instant) {
         let mut held = Vec::new();
         if let Some(next) = self.config.next_shaping.take() {
+            self.identify(next.names_writers());
             // What the old one holds was made before, and goes before.
             std::mem::replace(&mut self.config.shaping, next).finish(now, &mut held);
         }

@@ -8,6 +8,7 @@ use capture_common::{ContainerSlot, LOST_REASONS, LostReason, OutputStream};
 use super::framing::Framer;
 use super::order::Order;
 use super::totals::KernelTotals;
+use crate::pipeline::record::Writer;
 
 /// How long a hole may stay open: the kernel side fills it within one call with preemption off.
 const HOLE_DEADLINE: Duration = Duration::from_millis(250);
@@ -19,6 +20,8 @@ const LOOKS: usize = 64;
 pub(super) struct StreamSession {
     pub(super) order: Order,
     pub(super) framer: Framer,
+    /// Who began the line that has no newline yet.
+    pub(super) writer: Option<Writer>,
     /// Bytes taken from the ring buffer.
     pub(super) received: u64,
     /// Bytes of the records that were made of them.
@@ -40,6 +43,7 @@ impl StreamSession {
         Self {
             order: Order::default(),
             framer: Framer::new(max_line),
+            writer: None,
             received: 0,
             emitted: 0,
             missing: 0,

@@ -14,10 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use capture_common::Stream;
+use rustix::fs::Access;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub use self::config::FileConfig;
+pub use self::config::{FileConfig, RotationConfig};
 use self::housekeeping::Housekeeping;
 use self::open::{OpenFiles, named};
 pub use self::rotation::{Compression, Rotation};
@@ -126,6 +127,16 @@ impl JsonSchema for PathTemplate {
 }
 
 impl PathTemplate {
+    /// The directory that all its paths are in.
+    fn root(&self) -> PathBuf {
+        let Some(Part::Text(constant)) = self.0.first() else { return PathBuf::from(".") };
+        match constant.rsplit_once('/') {
+            Some(("", _)) => PathBuf::from("/"),
+            Some((directory, _)) => PathBuf::from(directory),
+            None => PathBuf::from("."),
+        }
+    }
+
     fn render(&self, origin: &Origin, stream: Stream) -> PathBuf {
         let mut path = String::new();
         for part in &self.0 {
@@ -302,8 +313,19 @@ impl Sink for Files {
         true
     }
 
+    /// Whether files can be made where the template begins.
     fn check(&mut self) -> Result<(), SinkError> {
-        Ok(())
+        let root = self.template.root();
+        // What is not there is made; what is there has to let us.
+        let existing = root.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("."));
+        let retry = |cause| Err(SinkError::Retry { cause, after: None });
+        if !existing.is_dir() {
+            return retry(format!("no file can be made in {}: {} is no directory", root.display(), existing.display()));
+        }
+        match rustix::fs::access(existing, Access::WRITE_OK | Access::EXEC_OK) {
+            Ok(()) => Ok(()),
+            Err(error) => retry(format!("no file can be made in {}: {error}", existing.display())),
+        }
     }
 
     fn reopen(&mut self) {

@@ -61,7 +61,7 @@ fn sinks_over_a_network_take_what_is_said_of_them() {
         assert!(!serde_json::to_string(sink).unwrap().contains("hunter2"));
     }
     let get = |name: &str| &sinks.0[&name.parse().unwrap()];
-    assert_eq!(get("loki").batch().unwrap().max_records.get(), 1000);
+    assert_eq!(get("loki").batch().max_records, 1000);
     assert_eq!((get("collector").kind(), get("log").kind()), ("otlp", "kafka"));
     std::fs::remove_file(&password).unwrap();
     let refused = get("log").build(SinkContext::new("log".parse().unwrap())).err().unwrap().to_string();

@@ -73,6 +73,19 @@ impl Period {
     }
 }
 
+/// Reads a field of the file whose zero means something, as its `deserialize_with`.
+///
+/// # Errors
+///
+/// What is no length of time.
+pub fn zero_or_longer<'de, D: Deserializer<'de>, T: From<Period>>(deserializer: D) -> Result<T, D::Error> {
+    let parse = |text: &str| match text.parse() {
+        Err(PeriodError::Zero) => Ok(Period(Duration::ZERO)),
+        other => other,
+    };
+    from_text(deserializer, EXPECTED, parse).map(T::from)
+}
+
 impl FromStr for Period {
     type Err = PeriodError;
 

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Console;
-use crate::config::{BufferConfig, SinkContext};
+use crate::config::{BufferConfig, LocalBatchConfig, SinkContext};
 use crate::pipeline::select::FilterConfig;
 use crate::sinks::encode::{DEFAULT_GAP_MARKER, Encoder, Encoding};
 
@@ -23,6 +23,9 @@ pub struct ConsoleConfig {
     /// What stands in place of missing bytes in the raw encoding; `{bytes}` and `{reason}` are replaced.
     pub gap_marker: String,
 
+    /// How much is written at a time.
+    pub batch: LocalBatchConfig,
+
     /// Where records wait for it.
     pub buffer: BufferConfig,
 }
@@ -33,6 +36,7 @@ impl Default for ConsoleConfig {
             filter: FilterConfig::default(),
             encoding: Encoding::default(),
             gap_marker: DEFAULT_GAP_MARKER.to_owned(),
+            batch: LocalBatchConfig::default(),
             buffer: BufferConfig::default(),
         }
     }
