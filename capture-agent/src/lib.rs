@@ -13,6 +13,7 @@ pub mod kernel;
 pub mod memory;
 pub mod metrics;
 pub mod pipeline;
+pub mod priority;
 pub mod session;
 pub mod sinks;
 pub mod socket;

@@ -107,14 +107,14 @@ impl Fanout {
         Control { inner: Arc::clone(&self.inner) }
     }
 
-    /// Hands records to every sink that is to have them. Where the queue of the only sink is full, waits a moment if
-    /// `may_wait`; then records of containers that hold much of it are dropped, and counted.
-    pub fn deliver(&self, records: Vec<Record>, may_wait: bool) {
+    /// Hands records to every sink that is to have them. Where the queue of the only sink is full, waits a moment while
+    /// `may_wait` says so; then records of containers that hold much of it are dropped, and counted.
+    pub fn deliver(&self, records: Vec<Record>, may_wait: impl Fn() -> bool) {
         if records.is_empty() {
             return;
         }
-        if may_wait && let Some(queue) = self.inner.sole_queue() {
-            queue.wait_for_room(cost_of(&records), PATIENCE);
+        if let Some(queue) = self.inner.sole_queue() {
+            queue.wait_for_room(cost_of(&records), PATIENCE, may_wait);
         }
         let mut lanes = self.inner.lanes();
         // One that wants single lines makes them single for all: what became of a record is counted once.

@@ -16,6 +16,7 @@ use super::settings::{Buffer, OnFull};
 use super::status::{Connections, SinkStatus};
 use super::worker::{Source, Worker};
 use crate::pipeline::record::Record;
+use crate::priority;
 use crate::sinks::delivery::Sink;
 use crate::socket::SocketHealth;
 
@@ -62,6 +63,7 @@ impl Lane {
         let counters = counters.unwrap_or_else(|| Arc::new(Counters::new(Arc::clone(&name))));
         let orders = Arc::<Orders>::default();
         let takes_lines_together = takes_lines_together(&*sink, &buffer);
+        let has_priority = sink.has_priority();
         let connections = Mutex::new(sink.connections());
         let outfit = Outfit { sink, limits: batch, retry, closed };
         let (capacity, on_full) = match &buffer {
@@ -82,7 +84,14 @@ impl Lane {
         };
         let worker = Worker::new(Arc::clone(&counters), Arc::clone(&orders), outfit, source);
         let route = Route { counters, queue, disk, orders, connections, threads: Mutex::new(threads) };
-        match spawn(&name, "sink", move || worker.run()) {
+        let run = move || {
+            if has_priority {
+                // The reader has said so if it cannot be.
+                let _ = priority::raise();
+            }
+            worker.run();
+        };
+        match spawn(&name, "sink", run) {
             Ok(thread) => route.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread),
             Err(error) => {
                 route.close();

@@ -20,6 +20,9 @@ use crate::pipeline::record::Record;
 /// copied to where others are.
 const ENOUGH: usize = 256;
 
+/// How often whoever waits for room looks whether it still may.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// Records that wait for a sink, bounded by bytes.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -90,10 +93,13 @@ impl Queue {
         Self { state: Mutex::new(state), filled: Condvar::new(), emptied: Condvar::new(), counters }
     }
 
-    /// Waits until so many bytes have room, at most for a time.
-    pub(super) fn wait_for_room(&self, bytes: u64, patience: Duration) {
-        let full = |state: &mut State| state.is_full(bytes) && state.abandoned.is_none();
-        drop(self.emptied.wait_timeout_while(self.lock(), patience, full).unwrap_or_else(PoisonError::into_inner));
+    /// Waits until so many bytes have room, at most for a time, and for as long as `may_wait` says so.
+    pub(super) fn wait_for_room(&self, bytes: u64, patience: Duration, may_wait: impl Fn() -> bool) {
+        let deadline = Instant::now() + patience;
+        let mut state = self.lock();
+        while state.is_full(bytes) && state.abandoned.is_none() && may_wait() && Instant::now() < deadline {
+            state = self.emptied.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// Puts in the records of a batch, or those at the `picked` places. Never waits: what finds no room is dropped, and

@@ -38,8 +38,11 @@ pub struct Ledger {
     kernel: OnceLock<Box<KernelCounters>>,
     /// Bytes that wait in the ring buffer.
     ring: OnceLock<Arc<RingUse>>,
+    /// Runs that the kernel has skipped by now.
+    missed_runs: OnceLock<Box<MissedRuns>>,
 }
 
+type MissedRuns = dyn Fn() -> u64 + Send + Sync;
 type KernelCounters = dyn Fn(u32) -> [KernelTotals; 2] + Send + Sync;
 
 #[derive(Debug, Default)]
@@ -77,6 +80,7 @@ impl Ledger {
             state_errors: AtomicU64::new(0),
             kernel: OnceLock::new(),
             ring: OnceLock::new(),
+            missed_runs: OnceLock::new(),
         }
     }
 
@@ -100,6 +104,12 @@ impl Ledger {
     /// Reads the ring buffer's use with `ring`. For the reader, once it has the ring buffer.
     pub fn read_ring_with(&self, ring: Arc<RingUse>) {
         let _ = self.ring.set(ring);
+    }
+
+    /// Asks for the runs that the kernel skipped with `missed_runs`: when somebody wants to know, and not on the reader's
+    /// time. For the reader, once it has the ring buffer.
+    pub fn read_missed_runs_with(&self, missed_runs: impl Fn() -> u64 + Send + Sync + 'static) {
+        let _ = self.missed_runs.set(Box::new(missed_runs));
     }
 
     /// Opens a session of a container on a slot; its deliveries are to be counted in the account.
@@ -195,11 +205,13 @@ impl Ledger {
     /// A copy of everything, for one scrape.
     #[must_use]
     pub fn snapshot(&self) -> (AgentTotals, Vec<ContainerTotals>) {
+        let missed_runs = self.missed_runs.get().map(|missed_runs| missed_runs());
         let inner = self.lock();
+        let missed_runs = missed_runs.unwrap_or(inner.agent.missed_runs);
         // Counted here and not by the reader, so that it agrees with the containers of the same scrape.
         let active_sessions = inner.containers.values().map(|entry| entry.current.len() as u64).sum();
         let ring_used = self.ring.get().map_or(0, |ring| ring.bytes());
-        let agent = AgentTotals { active_sessions, waiting: inner.waiting, ring_used, ..inner.agent };
+        let agent = AgentTotals { active_sessions, waiting: inner.waiting, ring_used, missed_runs, ..inner.agent };
         (
             agent,
             inner

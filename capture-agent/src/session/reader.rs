@@ -23,6 +23,7 @@ use crate::delivery::Fanout;
 use crate::kernel::{self, Kernel, RingUse, SlotTable, WallClock, decode};
 use crate::pipeline::record::{Record, Writer};
 use crate::pipeline::shaping::{NextShaping, Shaping};
+use crate::priority;
 
 /// What the ring buffer adds to each record (`BPF_RINGBUF_HDR_SZ`).
 const RING_HEADER: u64 = 8;
@@ -36,8 +37,6 @@ const TICK: Duration = Duration::from_millis(100);
 const URGENT_TICK: Duration = Duration::from_millis(10);
 /// How often totals are written to the ledger, and the clock is measured.
 const LEDGER_INTERVAL: Duration = Duration::from_millis(500);
-/// How often the kernel is asked for runs that it skipped: a file for each program.
-const MISSED_RUNS_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a reader that has just read sleeps, come what may: a writer that is in step with it would pay a wake-up for
 /// each record.
 const REST: Duration = Duration::from_millis(1);
@@ -94,8 +93,6 @@ pub struct Reader {
     refused: u64,
     directory_version: u64,
     next_ledger: Instant,
-    missed_runs: u64,
-    next_missed_runs: Instant,
 }
 
 /// Ends a reader.
@@ -132,6 +129,10 @@ impl ReaderConfig {
         });
         let ring_use = Arc::new(RingUse::map(&ring)?);
         self.ledger.read_ring_with(Arc::clone(&ring_use));
+        self.ledger.read_missed_runs_with({
+            let kernel = Arc::clone(&self.kernel);
+            move || kernel.lock().unwrap_or_else(PoisonError::into_inner).missed_runs()
+        });
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let stopper = StopReader(stop.try_clone()?);
         let reader = Reader {
@@ -155,8 +156,6 @@ impl ReaderConfig {
             refused: 0,
             directory_version: 0,
             next_ledger: Instant::now(),
-            missed_runs: 0,
-            next_missed_runs: Instant::now(),
             config: self,
         };
         Ok((reader, stopper))
@@ -167,6 +166,9 @@ impl Reader {
     /// Runs until it is stopped; then everything that the ring buffer held has been handed on.
     pub fn run(mut self) {
         self.identify(self.config.shaping.names_writers());
+        if let Err(error) = priority::raise() {
+            tracing::warn!(%error, "the reader has no priority: on a busy machine it may come late, and output be lost");
+        }
         let mut next_tick = Instant::now();
         loop {
             let more = self.drain(BATCH_RECORDS);
@@ -285,10 +287,6 @@ impl Reader {
         if now >= self.next_ledger {
             self.next_ledger = now + LEDGER_INTERVAL;
             self.clock = WallClock::now();
-            if now >= self.next_missed_runs {
-                self.next_missed_runs = now + MISSED_RUNS_INTERVAL;
-                self.missed_runs = self.config.kernel.lock().unwrap_or_else(PoisonError::into_inner).missed_runs();
-            }
             self.write_ledger();
             self.forget_the_gone(now);
         }
@@ -339,11 +337,11 @@ impl Reader {
 
     fn deliver(&self, batch: Vec<Record>) {
         if !batch.is_empty() {
-            let has_room = self.ring_use.bytes() < self.ring_size / 4;
             let now = kernel::monotonic();
             let latency = |record: &Record| Duration::from_nanos(now.saturating_sub(record.completed));
             self.config.ledger.latencies.observe_all(batch.iter().map(latency));
-            self.config.fanout.deliver(batch, has_room);
+            // What comes meanwhile waits in the ring buffer: three quarters of what one container may hold of it.
+            self.config.fanout.deliver(batch, || self.ring_use.bytes() < self.ring_size / 8 * 3);
         }
     }
 
@@ -362,7 +360,7 @@ impl Reader {
             ring_size: self.ring_size,
             ring_used: 0,
             ring_high_water: self.ring_high_water,
-            missed_runs: self.missed_runs,
+            missed_runs: 0,
         });
     }
 

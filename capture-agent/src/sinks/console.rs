@@ -52,6 +52,10 @@ impl Sink for Console {
         true
     }
 
+    fn has_priority(&self) -> bool {
+        true
+    }
+
     fn check(&mut self) -> Result<(), SinkError> {
         Ok(())
     }

@@ -31,6 +31,12 @@ pub trait Sink: Send {
         false
     }
 
+    /// Whether its thread runs before others that are ready ([`crate::priority`]): for one that only hands bytes over to the
+    /// kernel, so that its queue does not fill up while it waits for a CPU. Not for one that compresses or encrypts.
+    fn has_priority(&self) -> bool {
+        false
+    }
+
     /// How the connections to its destination fare, for the metrics; `None` where it has none.
     fn connections(&self) -> Option<Arc<SocketHealth>> {
         None

@@ -313,6 +313,10 @@ impl Sink for Files {
         true
     }
 
+    fn has_priority(&self) -> bool {
+        true
+    }
+
     /// Whether files can be made where the template begins.
     fn check(&mut self) -> Result<(), SinkError> {
         let root = self.template.root();
