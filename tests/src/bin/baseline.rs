@@ -20,7 +20,7 @@ use clap::Parser;
 use futures_util::StreamExt;
 use tokio::{
     fs::{self, File},
-    io::AsyncWriteExt,
+    io::{AsyncWriteExt, BufWriter},
     runtime::Handle,
     sync::Mutex,
     time::{sleep, timeout},
@@ -50,8 +50,16 @@ struct Figures {
     rotations: AtomicU64,
 }
 
+/// Pieces of a stream that are written before the file is flushed.
+const AT_ONCE: usize = 1024;
+/// Bytes of a file that are written at once.
+const BUFFER: usize = 64 << 10;
+
+/// One file.
+type Output = BufWriter<File>;
+
 /// Files that are open now, so that containers that share one by the template share its descriptor too.
-type Files = Arc<Mutex<HashMap<PathBuf, Weak<Mutex<File>>>>>;
+type Files = Arc<Mutex<HashMap<PathBuf, Weak<Mutex<Output>>>>>;
 
 /// Who follows.
 #[derive(Clone)]
@@ -170,7 +178,7 @@ impl Follower {
 /// One container's files, and how far they have come.
 struct Copy<'a> {
     template: &'a str,
-    files: HashMap<&'static str, Arc<Mutex<File>>>,
+    files: HashMap<&'static str, Arc<Mutex<Output>>>,
     open: &'a Files,
     /// Where a stream that is opened anew begins, in whole seconds, as this client's API has them.
     since: i64,
@@ -184,28 +192,43 @@ impl Copy<'_> {
     async fn copy(&mut self, docker: &Docker, id: &str) -> Result<()> {
         let since = i32::try_from(self.since).unwrap_or_default();
         let options = LogsOptionsBuilder::default().follow(true).stdout(true).stderr(true);
-        let mut output = docker.logs(id, Some(options.timestamps(self.dated).since(since).build()));
+        // What has come by now is written at once, as any collector that buffers does.
+        let mut output =
+            docker.logs(id, Some(options.timestamps(self.dated).since(since).build())).ready_chunks(AT_ONCE);
         let before = self.last.clone();
-        while let Some(piece) = output.next().await {
-            let (stream, bytes) = match piece? {
-                LogOutput::StdErr { message } => ("stderr", message),
-                LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
-                    ("stdout", message)
+        while let Some(pieces) = output.next().await {
+            for piece in pieces {
+                if piece.is_err() {
+                    self.flush().await?;
                 }
-            };
-            if !self.dated {
-                self.write(stream, &bytes).await?;
-                continue;
+                let (stream, bytes) = match piece? {
+                    LogOutput::StdErr { message } => ("stderr", message),
+                    LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
+                        ("stdout", message)
+                    }
+                };
+                if !self.dated {
+                    self.write(stream, &bytes).await?;
+                    continue;
+                }
+                let text = bytes.iter().position(|&byte| byte == b' ').map(|end| bytes.split_at(end));
+                let (time, line) = text.context("a line without a time stamp")?;
+                let time = std::str::from_utf8(time).context("a time stamp that is no text")?;
+                // Fixed width in UTC, so that they compare as text.
+                if before.get(stream).is_none_or(|last| time > last.as_str()) {
+                    self.write(stream, &line[1..]).await?;
+                    time.clone_into(self.last.entry(stream).or_default());
+                    self.since = now() - REPEATED;
+                }
             }
-            let text = bytes.iter().position(|&byte| byte == b' ').map(|end| bytes.split_at(end));
-            let (time, line) = text.context("a line without a time stamp")?;
-            let time = std::str::from_utf8(time).context("a time stamp that is no text")?;
-            // Fixed width in UTC, so that they compare as text.
-            if before.get(stream).is_none_or(|last| time > last.as_str()) {
-                self.write(stream, &line[1..]).await?;
-                time.clone_into(self.last.entry(stream).or_default());
-                self.since = now() - REPEATED;
-            }
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&self) -> Result<()> {
+        for file in self.files.values() {
+            file.lock().await.flush().await?;
         }
         Ok(())
     }
@@ -217,13 +240,12 @@ impl Copy<'_> {
         }
         let mut file = self.files[stream].lock().await;
         file.write_all(bytes).await?;
-        file.flush().await?;
         Ok(())
     }
 }
 
 /// The open file of a path, opened if it is not.
-async fn open(open: &Files, path: PathBuf) -> Result<Arc<Mutex<File>>> {
+async fn open(open: &Files, path: PathBuf) -> Result<Arc<Mutex<Output>>> {
     let mut open = open.lock().await;
     if let Some(file) = open.get(&path).and_then(Weak::upgrade) {
         return Ok(file);
@@ -232,7 +254,7 @@ async fn open(open: &Files, path: PathBuf) -> Result<Arc<Mutex<File>>> {
         fs::create_dir_all(directory).await?;
     }
     let file = fs::OpenOptions::new().create(true).append(true).open(&path).await?;
-    let file = Arc::new(Mutex::new(file));
+    let file = Arc::new(Mutex::new(BufWriter::with_capacity(BUFFER, file)));
     open.retain(|_, file| file.strong_count() > 0);
     open.insert(path, Arc::downgrade(&file));
     Ok(file)
