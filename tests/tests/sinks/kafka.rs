@@ -23,13 +23,13 @@ use crate::ill::{self, Server};
 use crate::records::{Connected as _, Source, context};
 
 /// A real broker, of another make than the client.
-struct Broker {
+pub struct Broker {
     _process: Peer,
-    address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 impl Broker {
-    fn start() -> Result<Self> {
+    pub fn start() -> Result<Self> {
         let address = free_address()?;
         Self::at(address, &format!("tcp://{address}"), &[])
     }
@@ -43,7 +43,7 @@ impl Broker {
     }
 
     /// Makes a topic of three partitions.
-    fn create(&self, topic: &str) -> Result<()> {
+    pub fn create(&self, topic: &str) -> Result<()> {
         run(tansu()?.args(["topic", "create", "--broker", &format!("tcp://{}", self.address), topic])).map(drop)
     }
 
@@ -52,7 +52,7 @@ impl Broker {
         KafkaConfig { timeout, ..KafkaConfig::to(vec![self.address.to_string()], topic.to_owned()) }
     }
 
-    fn consume(&self, count: usize, topics: &[&str]) -> Result<Vec<Message>> {
+    pub fn consume(&self, count: usize, topics: &[&str]) -> Result<Vec<Message>> {
         consume(&self.address.to_string(), count, topics)
     }
 }
@@ -60,7 +60,7 @@ impl Broker {
 /// A record as a consumer has it.
 pub struct Message {
     value: Vec<u8>,
-    rest: Value,
+    pub rest: Value,
 }
 
 impl Message {

@@ -2,6 +2,7 @@
 
 #[path = "../docker_socket/certificates.rs"]
 mod certificates;
+mod examples;
 mod front;
 mod http_ill;
 mod http_tls;

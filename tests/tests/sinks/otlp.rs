@@ -26,10 +26,10 @@ use crate::ill::{self, Server};
 use crate::records::{Connected as _, Source, context};
 
 /// A receiver and how it is reached.
-struct Receiver(Peer);
+pub struct Receiver(pub Peer);
 
 impl Receiver {
-    fn start(arguments: &[&str]) -> Result<Self> {
+    pub fn start(arguments: &[&str]) -> Result<Self> {
         Ok(Self(Peer::start("otlp.py", arguments, 2)?))
     }
 
@@ -43,14 +43,14 @@ impl Receiver {
         Ok(self.config(protocol).build(context("otlp"))?)
     }
 
-    fn received(&self) -> Result<Vec<Value>> {
+    pub fn received(&self) -> Result<Vec<Value>> {
         let (status, body) = http::get(self.0.address(), "/received")?;
         ensure!(status == 200, "{status}: {body}");
         serde_json::from_str(&body).context("not JSON")
     }
 
     /// The log records of all requests.
-    fn records(&self) -> Result<Vec<Value>> {
+    pub fn records(&self) -> Result<Vec<Value>> {
         let all = self.received()?;
         let resources = all.iter().flat_map(|request| list(&request["message"]["resource_logs"]));
         let scopes = resources.flat_map(|resource| list(&resource["scope_logs"]));
