@@ -4,12 +4,14 @@
 //! session.
 
 pub mod admin;
+pub mod api;
 pub mod cli;
 pub mod config;
 pub mod containers;
 pub mod delivery;
 pub mod histogram;
 pub mod kernel;
+pub mod live;
 pub mod memory;
 pub mod metrics;
 pub mod pipeline;

@@ -4,6 +4,7 @@
 
 mod docker;
 mod family;
+mod live;
 mod programs;
 mod reloads;
 mod sessions;
@@ -22,6 +23,7 @@ use self::sessions::Accounts;
 use crate::config::reload::ReloadStats;
 use crate::delivery::Control;
 use crate::kernel::BpfStats;
+use crate::live::LiveStats;
 use crate::session::ledger::Ledger;
 use crate::socket::SocketHealth;
 
@@ -46,6 +48,8 @@ pub struct Sources {
     pub sinks: Control,
     /// The runtime that everything but the admin server runs on.
     pub runtime: Handle,
+    /// Those who look at records.
+    pub live: Arc<LiveStats>,
     /// Statistics of the eBPF programs, if they are wanted.
     pub bpf: Option<Arc<BpfStats>>,
 }
@@ -54,10 +58,10 @@ impl Metrics {
     /// Metrics that read `sources` whenever they are asked for.
     #[must_use]
     pub fn new(sources: Sources) -> Self {
-        let Sources { ledger, docker, reloads, sinks, runtime, bpf } = sources;
+        let Sources { ledger, docker, reloads, sinks, runtime, live, bpf } = sources;
         let accounts = Accounts { ledger, sinks: sinks.clone() };
         let mut sources: Vec<Arc<dyn Source>> =
-            vec![Arc::new(accounts), Arc::new(sinks), docker, reloads, Arc::new(runtime)];
+            vec![Arc::new(accounts), Arc::new(sinks), docker, reloads, live, Arc::new(runtime)];
         sources.extend(bpf.map(|bpf| -> Arc<dyn Source> { bpf }));
         Self { sources, process: ProcessCollector::for_self() }
     }

@@ -85,7 +85,14 @@ impl Agent {
     /// # Errors
     /// When the agent is not built.
     pub fn spawn(arguments: &[&str]) -> Result<Self> {
-        let address = free_address()?;
+        Self::spawn_at(free_address()?, arguments)
+    }
+
+    /// As [`Agent::spawn`], on an address of the caller's choice.
+    ///
+    /// # Errors
+    /// When the agent is not built.
+    pub fn spawn_at(address: SocketAddr, arguments: &[&str]) -> Result<Self> {
         // An argument of the caller's goes before.
         let state = tempfile::Builder::new().prefix("ct-state-").tempdir().context("no directory for the state")?;
         // Whatever ends the test ends the agent, or it would stay attached to the kernel.
@@ -109,12 +116,12 @@ impl Agent {
         Ok(Self { child, address, unread, printed: Mutex::default(), complaints, readers, _state: state })
     }
 
-    /// Waits until `/healthz` says that it captures.
+    /// Waits until `/readyz` says that it captures.
     ///
     /// # Errors
     /// When it does not within half a minute.
     pub fn wait_ready(&self) -> Result<()> {
-        let ready = || http::get(self.address, "/healthz").is_ok_and(|(status, _)| status == 200).then_some(());
+        let ready = || http::get(self.address, "/readyz").is_ok_and(|(status, _)| status == 200).then_some(());
         eventually("the agent to be ready", DEADLINE, ready)
             .with_context(|| format!("the agent said: {}", self.stderr()))
     }

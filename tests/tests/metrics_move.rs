@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
+use std::io::Write as _;
 use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use capture_tests::poll::eventually;
-use capture_tests::{Agent, Container, engine};
+use capture_tests::{Agent, Container, engine, http};
 use rustix::process::Signal;
 
 const PAGE: &str = include_str!("../../docs/metrics.md");
@@ -43,7 +44,8 @@ fn each_metric_of_the_page_moves() -> Result<()> {
         &[
             &["--docker-host", &engine.host(), "--docker-resubscribe", "2s", "--docker-deadline", "1s"][..],
             &["--file-path", &template, "--file-encoding", "raw", "--ring-size", "256KiB", "--bpf-stats"],
-            &["--rotation-interval", "1s", "--sessions-max", "3", "--state-dir", &state.display().to_string()],
+            &["--rotation-interval", "1s", "--sessions-max", "3", "--viewers-max", "1"],
+            &["--state-dir", &state.display().to_string()],
         ]
         .concat(),
     )?;
@@ -53,6 +55,11 @@ fn each_metric_of_the_page_moves() -> Result<()> {
     seen.look(&agent.metrics()?);
     // A task that waits for a request that does not come.
     let silent = TcpStream::connect(agent.address())?;
+    // One who looks and does not read, and one who finds no place.
+    let mut viewer = TcpStream::connect(agent.address())?;
+    viewer.write_all(b"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+    seen.until(&agent, "the viewer to be there", |now| now["log_capturer_live_viewers"] > 0.5)?;
+    assert_eq!(http::get(agent.address(), "/api/v1/stream")?.0, 503);
     let mut containers = vec![
         Container::start(&engine, "moves", "while :; do echo out; echo err >&2; sleep 0.2; done")?,
         // One write that is larger than the ring.
@@ -80,7 +87,7 @@ fn each_metric_of_the_page_moves() -> Result<()> {
     assert!(still.is_subset(&listed), "a metric that is not on the page");
     let expected: BTreeSet<&str> = listed.difference(&still).copied().collect();
     let outcome = seen.until_moved(&agent, &expected);
-    drop((containers, silent));
+    drop((containers, silent, viewer));
     outcome
 }
 

@@ -12,7 +12,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::way::Surroundings;
-use crate::admin::{AdminConfig, AdminHandle, Readiness};
+use crate::admin::{self, AdminHandle, Readiness};
+use crate::api::State;
 use crate::config::reload::{Apply, Change, ReloadStats};
 use crate::config::{AdminSection, CaptureSection, Sinks};
 use crate::containers::cgroups::Hierarchy;
@@ -21,8 +22,9 @@ use crate::containers::discovery::{Discovery, Found};
 use crate::containers::docker::{DockerClient, DockerConfig};
 use crate::delivery::{Control, Fanout, GRACE};
 use crate::kernel::{self, BpfStats, Kernel, KernelConfig, SlotTable};
+use crate::live::LiveStats;
 use crate::memory;
-use crate::metrics::{Metrics, Sources};
+use crate::metrics::{self, Metrics};
 use crate::pipeline::PipelineConfig;
 use crate::pipeline::select::SelectConfig;
 use crate::pipeline::shaping::{NextShaping, Shaping};
@@ -114,17 +116,25 @@ impl AgentSettings {
         let mut admin = None;
         if let Some(args) = &self.admin {
             positions = restore(args, &ledger)?;
-            let sources = Sources {
+            let stats = Arc::<LiveStats>::default();
+            let metrics = metrics::Sources {
                 ledger: Arc::clone(&ledger),
                 docker: docker.health(),
                 reloads: Arc::clone(&self.reloads),
                 sinks: fanout.control(),
                 runtime: Handle::current(),
+                live: Arc::clone(&stats),
                 bpf: args.bpf_stats.then(|| Arc::clone(&bpf_stats)),
             };
-            let server =
-                AdminConfig { listen: args.listen }.build(Arc::new(Metrics::new(sources)), Arc::clone(&readiness))?;
-            admin = Some(server.spawn()?);
+            let sources = admin::Sources {
+                metrics: Arc::new(Metrics::new(metrics)),
+                ledger: Arc::clone(&ledger),
+                directory: Arc::clone(&directory),
+                docker: docker.health(),
+                sinks: fanout.control(),
+                live: args.live().build(fanout.taps(), stats),
+            };
+            admin = Some(args.server().build(sources, Arc::clone(&readiness))?.spawn()?);
         }
 
         let kernel =
@@ -139,10 +149,7 @@ impl AgentSettings {
             output_closed: output_closed.clone(),
         };
         let sinks = fanout.control();
-        for (name, config) in &self.sinks.or_default().0 {
-            let spec = surroundings.spec(name, config).map_err(|error| anyhow::anyhow!("{error}"))?;
-            sinks.add(spec)?;
-        }
+        add_sinks(self.sinks, &surroundings, &sinks)?;
         let next_shaping = NextShaping::default();
         let (reader, stop_reader) = ReaderConfig {
             kernel: Arc::clone(&kernel),
@@ -171,7 +178,7 @@ impl AgentSettings {
         book(&found.refused, discovery.waiting(), &ledger);
         tracing::info!(?attach, containers = found.registered, "capturing");
         memory::give_back();
-        readiness.set(true);
+        readiness.set(State::Capturing);
         Ok(Agent {
             kernel,
             directory,
@@ -258,6 +265,7 @@ impl Agent {
                 }
             }
         }
+        self.readiness.set(State::Draining);
         shutdown.cancel();
         if let Some(docker) = docker {
             let _ = docker.await;
@@ -297,7 +305,7 @@ impl Agent {
     ///
     /// Where the reader had failed.
     pub fn shut_down(self) -> io::Result<()> {
-        self.readiness.set(false);
+        self.readiness.set(State::Draining);
         self.stop_reader.stop();
         let read = self.reader.join().map_err(|_| io::Error::other("the reader failed"));
         if let Some(admin) = self.admin {
@@ -306,6 +314,15 @@ impl Agent {
         drop(self.kernel.lock().unwrap_or_else(PoisonError::into_inner));
         read
     }
+}
+
+/// Starts the sinks.
+fn add_sinks(configured: Sinks, surroundings: &Surroundings, sinks: &Control) -> anyhow::Result<()> {
+    for (name, config) in &configured.or_default().0 {
+        let spec = surroundings.spec(name, config).map_err(|error| anyhow::anyhow!("{error}"))?;
+        sinks.add(spec)?;
+    }
+    Ok(())
 }
 
 /// Opens the state directory and says what an earlier agent left there.

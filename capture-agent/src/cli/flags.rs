@@ -5,7 +5,7 @@ use clap::CommandFactory as _;
 use super::Cli;
 
 /// Fields of the file with the flags of `run` that win over them.
-const FLAGS: [(&str, &str); 16] = [
+const FLAGS: [(&str, &str); 21] = [
     ("capture.attach", "attach"),
     ("capture.side", "side"),
     ("capture.ring_size", "ring-size"),
@@ -19,6 +19,11 @@ const FLAGS: [(&str, &str); 16] = [
     ("docker.tls_cert", "docker-tls-cert"),
     ("docker.tls_key", "docker-tls-key"),
     ("admin.listen", "listen"),
+    ("admin.token_file", "token-file"),
+    ("admin.cert_file", "cert-file"),
+    ("admin.key_file", "key-file"),
+    ("admin.viewers_max", "viewers-max"),
+    ("admin.recent_size", "recent-size"),
     ("admin.metrics_grace", "metrics-grace"),
     ("admin.bpf_stats", "bpf-stats"),
     ("admin.state_dir", "state-dir"),

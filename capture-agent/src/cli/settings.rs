@@ -12,7 +12,8 @@ use clap::builder::BoolishValueParser;
 use super::docker::DockerArgs;
 use crate::config::units::{Period, RingSize, Size};
 use crate::config::{
-    AdminSection, CaptureSection, Config, ConfigFile, LONGEST_LINE, Problem, SESSIONS_MAX, SinkConfig, Sinks,
+    AdminSection, CaptureSection, Config, ConfigFile, LONGEST_LINE, Problem, RECENT_SIZE, SESSIONS_MAX, SinkConfig,
+    Sinks, VIEWERS_MAX,
 };
 use crate::kernel::{AttachMode, CaptureSide};
 use crate::sinks::console::ConsoleConfig;
@@ -162,9 +163,34 @@ impl SinkArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "The agent's own operation")]
 struct AdminArgs {
-    /// Address of the metrics endpoint [default: 127.0.0.1:8001]
+    /// Address of the metrics, the API and its page; elsewhere than on loopback, the API takes a token and TLS [default:
+    /// 127.0.0.1:8001]
     #[arg(long, value_name = "ADDRESS", env = "CAPTURE_AGENT_LISTEN")]
     listen: Option<SocketAddr>,
+
+    /// File with the token that the API then takes; without one everybody on this machine may look at containers and
+    /// their logs
+    #[arg(long, value_name = "FILE", env = "CAPTURE_AGENT_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+
+    /// Certificate with its chain (PEM), for TLS on that address
+    #[arg(long, value_name = "FILE", env = "CAPTURE_AGENT_CERT_FILE")]
+    cert_file: Option<PathBuf>,
+
+    /// Key of that certificate (PEM)
+    #[arg(long, value_name = "FILE", env = "CAPTURE_AGENT_KEY_FILE")]
+    key_file: Option<PathBuf>,
+
+    /// Live streams of records that may be open at once; 0 for nobody [default: 16]
+    #[arg(long, value_name = "COUNT", env = "CAPTURE_AGENT_VIEWERS_MAX",
+          value_parser = clap::value_parser!(u32).range(i64::from(*VIEWERS_MAX.start())..=i64::from(*VIEWERS_MAX.end())))]
+    viewers_max: Option<u32>,
+
+    /// Memory for the last records of all containers, which `tail --since-start` begins with: 64KiB to 1GiB; without it
+    /// nothing is kept
+    #[arg(long, value_name = "SIZE", env = "CAPTURE_AGENT_RECENT_SIZE",
+          value_parser = Size::between(*RECENT_SIZE.start(), *RECENT_SIZE.end()))]
+    recent_size: Option<Size>,
 
     /// How long the series of a container that is gone stay: 1s to 24h [default: 5m]
     #[arg(long, value_name = "PERIOD", env = "CAPTURE_AGENT_METRICS_GRACE",
@@ -185,6 +211,13 @@ struct AdminArgs {
 impl AdminArgs {
     fn lay_over(&self, section: &mut AdminSection) {
         set(&mut section.listen, self.listen.as_ref());
+        let given = [&self.token_file, &self.cert_file, &self.key_file];
+        let fields = [&mut section.token_file, &mut section.cert_file, &mut section.key_file];
+        for (field, given) in fields.into_iter().zip(given).filter(|(_, given)| given.is_some()) {
+            field.clone_from(given);
+        }
+        set(&mut section.viewers_max, self.viewers_max.as_ref());
+        section.recent_size = self.recent_size.or(section.recent_size);
         set(&mut section.metrics_grace, self.metrics_grace.as_ref());
         set(&mut section.bpf_stats, self.bpf_stats.as_ref());
         set(&mut section.state_dir, self.state_dir.as_ref());

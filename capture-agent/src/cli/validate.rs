@@ -68,6 +68,7 @@ fn checks(args: &ValidateArgs) -> Vec<Check> {
         Err(error) => return vec![Check::new("configuration", Err::<String, ConfigError>(error))],
     };
     let mut checks = vec![configuration(&loaded, &file.path().display().to_string()), docker(&loaded.config)];
+    checks.extend(admin(&loaded.config));
     for (name, sink) in loaded.config.sinks.or_default().0 {
         checks.push(self::sink(name, &sink, args.no_connect));
     }
@@ -91,6 +92,13 @@ fn docker(config: &Config) -> Check {
         None => format!("{} is an endpoint", client.endpoint),
     };
     Check::new("docker", client.build(directory, wanted).map(|_| fine))
+}
+
+/// Its files; without any there is nothing to say.
+fn admin(config: &Config) -> Option<Check> {
+    let server = config.admin.server();
+    let has_files = server.token_file.is_some() || server.tls.is_some();
+    has_files.then(|| Check::new("admin", server.check().map(|()| "its files are fine".to_owned())))
 }
 
 fn sink(name: SinkName, config: &SinkConfig, no_connect: bool) -> Check {

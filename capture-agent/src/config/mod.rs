@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::pipeline::PipelineConfig;
 use crate::pipeline::select::SelectConfig;
 
-pub use self::admin::AdminSection;
+pub use self::admin::{AdminSection, RECENT_SIZE, VIEWERS_MAX};
 pub use self::capture::{CaptureSection, LONGEST_LINE, SESSIONS_MAX};
 pub use self::delivery::{BatchConfig, BufferConfig, BufferType, LocalBatchConfig, OnFull, RetryConfig};
 pub use self::docker::DockerSection;
@@ -60,6 +60,7 @@ impl Config {
         let mut problems = Vec::new();
         self.capture.problems(&mut problems);
         self.docker.problems(&mut problems);
+        self.admin.problems(&mut problems);
         problems.extend(self.select.build().err().map(|error| Problem::of("select", error.to_string())));
         problems.extend(self.pipeline.build().err().map(|error| Problem::of("pipeline", error.to_string())));
         self.sinks.problems(&mut problems);

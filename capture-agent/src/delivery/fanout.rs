@@ -12,6 +12,7 @@ use super::fate::{Fates, cost_of};
 use super::lane::{Lane, Route};
 use super::settings::{BatchLimits, Buffer, RetryPolicy};
 use super::status::SinkStatus;
+use super::taps::Taps;
 use crate::pipeline::apart;
 use crate::pipeline::record::Record;
 use crate::sinks::delivery::Sink;
@@ -91,14 +92,27 @@ struct Inner {
     /// Lanes that were removed and still have something to deliver.
     draining: Mutex<Vec<JoinHandle<()>>>,
     grace: Duration,
+    taps: Arc<Taps>,
 }
 
 impl Fanout {
     /// No sinks yet. Each has `grace` for what is left when it is removed or the agent ends.
     #[must_use]
     pub fn new(grace: Duration) -> Self {
-        let inner = Inner { lanes: Mutex::default(), changing: Mutex::default(), draining: Mutex::default(), grace };
+        let inner = Inner {
+            lanes: Mutex::default(),
+            changing: Mutex::default(),
+            draining: Mutex::default(),
+            grace,
+            taps: Arc::default(),
+        };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Where one can look at records on their way.
+    #[must_use]
+    pub fn taps(&self) -> Arc<Taps> {
+        Arc::clone(&self.inner.taps)
     }
 
     /// What changes its sinks.
@@ -121,6 +135,7 @@ impl Fanout {
         let records = if lanes.iter().all(|lane| lane.takes_lines_together) { records } else { apart(records) };
         let fates = Arc::new(Fates::of(&records));
         let records = Arc::new(records);
+        self.inner.taps.offer(&records, fates.sum.lines, fates.cost);
         // Which records nobody was to have; of interest only where everybody is choosy.
         let choosy = lanes.iter().all(|lane| lane.filter.is_some());
         let mut unwanted = vec![true; if choosy { records.len() } else { 0 }];

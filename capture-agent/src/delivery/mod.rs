@@ -21,6 +21,7 @@ mod piece;
 mod queue;
 mod settings;
 mod status;
+mod taps;
 mod worker;
 
 use std::io;
@@ -31,6 +32,7 @@ pub use self::fanout::{Change, Control, Fanout, Filter, SinkSpec};
 pub use self::health::{HealthReport, State};
 pub use self::settings::{BatchLimits, Buffer, DiskSettings, OnFull, RetryPolicy};
 pub use self::status::{Connections, Level, SinkStatus};
+pub use self::taps::{Batch, Taken, Tap, Taps};
 
 /// How long sinks may take for what is left when the agent ends.
 pub const GRACE: std::time::Duration = std::time::Duration::from_secs(10);

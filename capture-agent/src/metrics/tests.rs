@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use capture_common::{LostReason, Stream};
 
@@ -32,6 +32,7 @@ fn container(id: &str, name: &str) -> ContainerTotals {
         by_sink: vec![("default".into(), 314)],
         rotations: 2,
         errors: [1, 1, 1, 1],
+        session_opened: Instant::now(),
         ended: None,
     }
 }
@@ -52,6 +53,7 @@ pub(crate) fn of(ledger: Ledger) -> Metrics {
         reloads: Arc::default(),
         sinks,
         runtime: runtime.handle().clone(),
+        live: Arc::default(),
         bpf: Some(Arc::default()),
     };
     Metrics::new(sources)

@@ -32,6 +32,9 @@ pub struct Ledger {
     /// From the write in the kernel to the hand-over to the sink.
     pub latencies: Histogram<{ LATENCY_BOUNDS.len() }>,
     reconcile_failures: AtomicU64,
+    /// When the reader last wrote its totals, in ms since `created`.
+    beat: AtomicU64,
+    created: Instant,
     /// State files that could not be written or read.
     pub state_errors: AtomicU64,
     /// What the kernel side has counted for a slot by now.
@@ -64,6 +67,8 @@ struct Entry {
     current: Vec<u32>,
     rotations: u64,
     errors: [u64; SessionError::ALL.len()],
+    /// When the session that goes on was opened: at the first sight of the container, or at the last seal.
+    session_opened: Instant,
     ended: Option<Instant>,
 }
 
@@ -77,6 +82,8 @@ impl Ledger {
             ages: Histogram::new(&AGE_BOUNDS),
             latencies: Histogram::new(&LATENCY_BOUNDS),
             reconcile_failures: AtomicU64::new(0),
+            beat: AtomicU64::new(0),
+            created: Instant::now(),
             state_errors: AtomicU64::new(0),
             kernel: OnceLock::new(),
             ring: OnceLock::new(),
@@ -117,6 +124,7 @@ impl Ledger {
         let mut inner = self.lock();
         let entry = inner.containers.entry(Arc::clone(id)).or_default();
         entry.ended = None;
+        entry.session_opened = Instant::now();
         entry.current.push(slot);
         Arc::clone(&entry.account)
     }
@@ -142,12 +150,20 @@ impl Ledger {
     /// Replaces the agent's own totals; what a [`snapshot`](Self::snapshot) counts itself is left out.
     pub fn set_agent(&self, agent: AgentTotals) {
         self.lock().agent = agent;
+        self.beat.store(self.created.elapsed().as_millis() as u64, Relaxed);
+    }
+
+    /// How long ago the reader last wrote its totals, which it does twice a second.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        self.created.elapsed().saturating_sub(Duration::from_millis(self.beat.load(Relaxed)))
     }
 
     /// Counts a session that was sealed on its interval.
     pub fn rotated(&self, id: &str) {
         if let Some(entry) = self.lock().containers.get_mut(id) {
             entry.rotations += 1;
+            entry.session_opened = Instant::now();
         }
     }
 
@@ -236,6 +252,7 @@ impl Default for Entry {
             current: Vec::new(),
             rotations: 0,
             errors: Default::default(),
+            session_opened: Instant::now(),
             ended: None,
         }
     }
@@ -263,6 +280,7 @@ impl Entry {
             by_sink: self.account.by_sink(),
             rotations: self.rotations,
             errors: self.errors,
+            session_opened: self.session_opened,
             ended: self.ended,
         }
     }

@@ -70,6 +70,8 @@ pub struct ContainerTotals {
     pub rotations: u64,
     /// By [`SessionError`].
     pub errors: [u64; SessionError::ALL.len()],
+    /// When the session that goes on was opened; of a container that ended, when the last one was.
+    pub session_opened: Instant,
     /// When the container ended, if it has.
     pub ended: Option<Instant>,
 }

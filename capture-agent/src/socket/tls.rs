@@ -1,4 +1,4 @@
-//! The client side of TLS from PEM files: to the engine, and to where sinks send.
+//! TLS from PEM files: the client side to the engine and to where sinks send, the server side for the admin server.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore, crypto};
+use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore, ServerConfig, crypto};
 
 /// PEM files that TLS takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,13 +83,8 @@ impl TlsFiles {
             .map_err(TlsError::Provider)?
             .with_root_certificates(roots);
         let Some((certificate, key)) = &self.client else { return Ok(builder.with_no_client_auth()) };
-        let chain = certificates(certificate)?;
-        let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| refuse(key, "private key", error))?;
-        let files = || (certificate.clone(), key.clone());
-        builder.with_client_auth_cert(chain, secret).map_err(|error| match (error, files()) {
-            (Error::InconsistentKeys(_), (certificate, key)) => TlsError::Pair { certificate, key },
-            (source, (certificate, key)) => TlsError::Client { certificate, key, source },
-        })
+        let (chain, secret) = pair(certificate, key)?;
+        builder.with_client_auth_cert(chain, secret).map_err(|error| refuse_pair(certificate, key, error))
     }
 
     fn roots(&self) -> Result<RootCertStore, TlsError> {
@@ -107,6 +102,36 @@ impl TlsFiles {
             }
         }
         Ok(roots)
+    }
+}
+
+/// What a server shows: a certificate with its chain, and its key.
+///
+/// # Errors
+///
+/// [`TlsError`] where one of them is no good.
+pub fn server_config(certificate: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
+    let (chain, secret) = pair(certificate, key)?;
+    let mut config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Provider)?
+        .with_no_client_auth()
+        .with_single_cert(chain, secret)
+        .map_err(|error| refuse_pair(certificate, key, error))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn pair(certificate: &Path, key: &Path) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| refuse(key, "private key", error));
+    Ok((certificates(certificate)?, secret?))
+}
+
+fn refuse_pair(certificate: &Path, key: &Path, error: Error) -> TlsError {
+    let (certificate, key) = (certificate.to_owned(), key.to_owned());
+    match error {
+        Error::InconsistentKeys(_) => TlsError::Pair { certificate, key },
+        source => TlsError::Client { certificate, key, source },
     }
 }
 

@@ -17,11 +17,12 @@ const OTHERS: [&str; 8] =
 const FILE: &str = "
 capture: {attach: raw, side: relay, ring_size: 1MiB, sessions_max: 11, rotation_interval: 11s, max_line_bytes: 11KiB}
 docker: {host: 'tcp://file', deadline: 11s, resubscribe: 11s, tls_ca: /file, tls_cert: /file, tls_key: /file}
-admin: {listen: '127.0.0.1:11', metrics_grace: 11s, bpf_stats: true, state_dir: /file}
+admin: {listen: '127.0.0.1:11', metrics_grace: 11s, bpf_stats: true, state_dir: /file, token_file: /file,
+        cert_file: /file, key_file: /file, viewers_max: 11, recent_size: 1MiB}
 ";
 
 /// The same for the environment and for flags.
-const OVER: [(&str, &str, &str); 16] = [
+const OVER: [(&str, &str, &str); 21] = [
     ("capture.attach", "auto", "raw"),
     ("capture.side", "write", "relay"),
     ("capture.ring_size", "2MiB", "4MiB"),
@@ -35,6 +36,11 @@ const OVER: [(&str, &str, &str); 16] = [
     ("docker.tls_cert", "/environment", "/flag"),
     ("docker.tls_key", "/environment", "/flag"),
     ("admin.listen", "127.0.0.1:22", "127.0.0.1:33"),
+    ("admin.token_file", "/environment", "/flag"),
+    ("admin.cert_file", "/environment", "/flag"),
+    ("admin.key_file", "/environment", "/flag"),
+    ("admin.viewers_max", "22", "33"),
+    ("admin.recent_size", "2MiB", "3MiB"),
     ("admin.metrics_grace", "22s", "33s"),
     ("admin.bpf_stats", "false", "true"),
     ("admin.state_dir", "/environment", "/flag"),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// What tells one state of a file from another. A path that leads somewhere else now (Kubernetes swaps a symbolic link)
 /// has another inode.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     device: u64,
     inode: u64,

@@ -106,7 +106,7 @@ pub(crate) struct Running {
 impl Running {
     fn wait_ready(&mut self) -> Result<()> {
         if let Some(address) = self.address {
-            let ready = || http::get(address, "/healthz").is_ok_and(|(status, _)| status == 200).then_some(());
+            let ready = || http::get(address, "/readyz").is_ok_and(|(status, _)| status == 200).then_some(());
             return eventually("the agent to be ready", DEADLINE, ready);
         }
         if let Some(stdout) = self.child.stdout.take() {

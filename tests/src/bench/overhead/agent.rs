@@ -36,7 +36,7 @@ impl Agent {
             .spawn()
             .context("the agent cannot be started")?;
         let agent = Self { child, address };
-        let ready = || http::get(address, "/healthz").is_ok_and(|(status, _)| status == 200).then_some(());
+        let ready = || http::get(address, "/readyz").is_ok_and(|(status, _)| status == 200).then_some(());
         eventually("the agent to be ready", DEADLINE, ready)?;
         Ok(agent)
     }
