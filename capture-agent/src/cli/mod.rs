@@ -1,12 +1,14 @@
 //! The command line: arguments become validated settings here, and nowhere else.
 
 mod agent;
+mod ask;
 mod docker;
 mod exec;
 mod flags;
 mod run;
 mod settings;
 pub mod signals;
+mod tail;
 mod validate;
 mod way;
 
@@ -38,6 +40,8 @@ enum Command {
     Schema,
     /// Run a command and capture it like a container; ends with its exit status.
     Exec(exec::ExecArgs),
+    /// Show what containers write, all at once, as a running agent captures it.
+    Tail(tail::TailArgs),
     /// Move into a cgroup and become a command. What `exec` starts.
     #[command(hide = true)]
     EnterCgroup(exec::EnterArgs),
@@ -55,6 +59,7 @@ impl Cli {
             Command::Validate(args) => validate::validate(&args),
             Command::Schema => schema(),
             Command::Exec(args) => exec::exec(args),
+            Command::Tail(args) => tail::tail(&args),
             Command::EnterCgroup(args) => exec::enter(&args),
         }
     }
