@@ -9,6 +9,7 @@ mod run;
 mod settings;
 pub mod signals;
 mod tail;
+mod top;
 mod validate;
 mod way;
 
@@ -42,6 +43,8 @@ enum Command {
     Exec(exec::ExecArgs),
     /// Show what containers write, all at once, as a running agent captures it.
     Tail(tail::TailArgs),
+    /// Show the containers of a running agent on this terminal, by what they write.
+    Top(top::TopArgs),
     /// Move into a cgroup and become a command. What `exec` starts.
     #[command(hide = true)]
     EnterCgroup(exec::EnterArgs),
@@ -60,6 +63,7 @@ impl Cli {
             Command::Schema => schema(),
             Command::Exec(args) => exec::exec(args),
             Command::Tail(args) => tail::tail(&args),
+            Command::Top(args) => top::top(args),
             Command::EnterCgroup(args) => exec::enter(&args),
         }
     }
