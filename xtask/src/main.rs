@@ -42,7 +42,7 @@ enum Command {
     Soak(soak::Options),
     /// Measure what capture costs, and write docs/results
     Bench(bench::Options),
-    /// Write the pages that are made of the code: docs/configuration.md
+    /// Write what is made of the code: docs/configuration.md, and with --pictures docs/images
     Docs(docs::Options),
     /// Run the unit tests, then the integration tests against the kernel and a container engine
     Test(test::Options),

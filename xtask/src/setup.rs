@@ -29,6 +29,8 @@ pub enum Need {
     Engine,
     /// Peers that sinks send to in tests: brokers, collectors, decoders, a TLS front.
     Peers,
+    /// A browser, which shows the agent's page in a test.
+    Browser,
     /// Prometheus, which scrapes the agent and evaluates rules and dashboards in a test.
     Prometheus,
     /// A file tailer, which the benchmarks compare with.
@@ -110,6 +112,14 @@ const PARTS: &[Part] = &[
         find: find_prometheus,
         // Its service would listen on 9090; the tests start one of their own on another port, so it would not be in the way.
         install: |installer| installer.apt(&["prometheus"]),
+    },
+    Part {
+        need: Need::Browser,
+        name: "chromium",
+        why: "shows the agent's page in a test, without a screen",
+        find: || located("chromium"),
+        // Without a font there is nothing to see on a picture.
+        install: |installer| installer.apt(&["chromium", "fonts-dejavu-core"]),
     },
     Part {
         need: Need::Tailer,

@@ -211,6 +211,37 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_field_is_on_the_page() {
+        fn look(value: &serde_json::Value, page: &str) {
+            match value {
+                serde_json::Value::Object(fields) => {
+                    for (name, value) in fields {
+                        let is_told = page.contains(&format!("\"{name}\"")) || page.contains(&format!("`{name}`"));
+                        assert!(is_told, "`{name}` is not in docs/api.md");
+                        look(value, page);
+                    }
+                }
+                serde_json::Value::Array(values) => values.iter().for_each(|value| look(value, page)),
+                _ => {}
+            }
+        }
+        let streams = BTreeMap::from([("stdout".to_owned(), api::Stream::default())]);
+        let container = api::Container { streams, history: vec![1], ..api::Container::default() };
+        let containers = api::Containers { containers: vec![container], ..api::Containers::default() };
+        let answers = [
+            serde_json::to_value(api::Agent::default()),
+            serde_json::to_value(containers),
+            serde_json::to_value(api::Sinks { sinks: vec![api::Sink::default()] }),
+            serde_json::to_value(api::Hello::default()),
+            serde_json::to_value(api::Dropped::default()),
+            serde_json::to_value(api::Problem::default()),
+        ];
+        for answer in answers {
+            look(&answer.unwrap(), include_str!("../../../docs/api.md"));
+        }
+    }
+
+    #[test]
     fn a_quantile_is_the_bound_of_its_bucket() {
         let requests = Distribution { buckets: vec![(0.1, 0), (0.5, 50), (1.0, 94)], count: 100, sum: 0.0 };
         assert_eq!(quantile(&requests, 50), Some(0.5));

@@ -10,8 +10,15 @@ use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName};
 use axum::response::{IntoResponse as _, Response};
 
 const DOCUMENT: &str = include_str!("page/index.html");
-const STYLE: &str = include_str!("page/live.css");
-const SCRIPT: &str = include_str!("page/live.js");
+const STYLE: &str = include_str!("page/page.css");
+/// In the order in which they build on each other; together they are one script.
+const SCRIPTS: [&str; 5] = [
+    include_str!("page/ask.js"),
+    include_str!("page/containers.js"),
+    include_str!("page/status.js"),
+    include_str!("page/tail.js"),
+    include_str!("page/keys.js"),
+];
 const ICON: &str = include_str!("page/icon.svg");
 
 const REFERRER_POLICY: HeaderName = HeaderName::from_static("referrer-policy");
@@ -20,10 +27,12 @@ pub(super) async fn page() -> Response {
     let Ok(nonce) = nonce() else {
         return (StatusCode::INTERNAL_SERVER_ERROR, "no random numbers\n").into_response();
     };
-    // Data of the page itself first: what is put in afterwards is not looked at again.
-    let mut document = String::with_capacity(DOCUMENT.len() + STYLE.len() + SCRIPT.len());
+    let script = SCRIPTS.concat();
+    let mut document = String::with_capacity(DOCUMENT.len() + STYLE.len() + script.len());
     let mut rest = DOCUMENT;
-    for (mark, text) in [("{{nonce}}", &*nonce), ("{{style}}", STYLE), ("{{nonce}}", &*nonce), ("{{script}}", SCRIPT)] {
+    // One after the other: what is put in is not looked at again.
+    for (mark, text) in [("{{nonce}}", &*nonce), ("{{style}}", STYLE), ("{{nonce}}", &*nonce), ("{{script}}", &*script)]
+    {
         if let Some((before, after)) = rest.split_once(mark) {
             document.push_str(before);
             document.push_str(text);

@@ -172,6 +172,24 @@ mod tests {
     }
 
     #[test]
+    fn files_of_the_admin_server_are_looked_at() {
+        let told = |text: &str| told(text, &["--no-connect"]).0;
+        assert!(told("admin: {token_file: /nowhere/token}").contains(
+            "failed  admin: admin.token_file: /nowhere/token: cannot be read: No such file or directory (os error 2); check \
+             the path and who may read it\n"
+        ));
+        assert!(
+            told("admin: {cert_file: /nowhere/cert}")
+                .contains("FILE:1:9: admin.cert_file: a certificate and its key go")
+        );
+        let directory = tempfile::tempdir().unwrap();
+        let token = directory.path().join("token");
+        std::fs::write(&token, "hunter2").unwrap();
+        let fine = told(&format!("admin: {{token_file: {}}}", token.display()));
+        assert!(fine.contains("ok      admin: its files are fine\n"), "{fine}");
+    }
+
+    #[test]
     fn flags_count_as_they_do_when_the_agent_runs() {
         let (told, _) = told("capture: {side: relay}", &["--attach", "syscalls", "--docker-host", "ftp://x"]);
         assert_eq!(

@@ -66,7 +66,7 @@ fn half_open(address: SocketAddr) -> std::io::Result<()> {
 /// Asks for much and takes it byte by byte.
 fn slow_reader(address: SocketAddr) -> std::io::Result<()> {
     let mut stream = connect(address)?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
     let begun = Instant::now();
     while begun.elapsed() < HELD {
         stream.read_exact(&mut [0])?;

@@ -13,7 +13,7 @@ use crate::cli::tail::safe;
 
 /// Sinks that are shown; more are summed up.
 const SINKS: usize = 4;
-/// Columns of a sparkline.
+/// Columns of a sparkline: a second each.
 const SPARK: usize = 30;
 
 const QUIET: Style = Style::new().fg(Color::DarkGray);
@@ -124,7 +124,7 @@ fn draw_table(frame: &mut Frame<'_>, screen: &mut Screen, area: Rect) {
     };
     let header = Row::new([
         title(Sort::Name, "CONTAINER"),
-        Cell::from(Line::from("LAST MINUTE").right_aligned()).style(QUIET),
+        Cell::from(Line::from("LAST 30 S").right_aligned()).style(QUIET),
         title(Sort::Bytes, "BYTES/S"),
         title(Sort::Lines, "LINES/S"),
         title(Sort::Captured, "CAPTURED"),
