@@ -102,7 +102,6 @@ async fn show(stream: &mut Events, args: &TailArgs, printer: &mut Printer) -> Re
             }
             "dropped" => {
                 let Dropped { records } = serde_json::from_slice(&data).unwrap_or_default();
-                printer.flush()?;
                 printer.note(&format!("{records} records are not shown here: this terminal or filter was too slow"));
             }
             "end" => return Err(End::Over("it ends".to_owned())),

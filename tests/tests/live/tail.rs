@@ -11,6 +11,8 @@ use capture_tests::agent::{self, COMMAND_DEADLINE};
 use capture_tests::{Agent, Attach, Container, engine, process};
 use rustix::process::Signal;
 
+use crate::terminal::Terminal;
+
 /// How long a line may take.
 const SOON: Duration = Duration::from_secs(30);
 
@@ -93,6 +95,24 @@ fn names_stand_before_lines_in_one_column() -> Result<()> {
     let mut json = tail(&agent, &["--json", &format!("{}*", long.name())])?;
     let record: serde_json::Value = serde_json::from_str(&json.wait_for("from-long")?)?;
     assert_eq!((&record["message"], &record["container_name"]), (&"from-long".into(), &long.name().into()));
+    Ok(())
+}
+
+#[test]
+fn a_container_does_not_steer_the_terminal() -> Result<()> {
+    let engine = engine::ensure()?;
+    let agent = Agent::start(Attach::Raw, &[])?;
+    // Clears the screen, asks the terminal where the cursor is, and is red.
+    let script = r"while :; do printf 'hid\033[2Jden \033[6n\033[31mred\033[0m\n'; sleep 0.2; done";
+    let container = Container::start(&engine, "steers", script)?;
+    let mut command = agent::command()?;
+    command.args(["tail", "--url", &format!("http://{}", agent.address())]);
+    let mut terminal = Terminal::run(&command, 10, 100)?;
+    let expected = format!("{} | hid^[[2Jden ^[[6nred", container.name());
+    terminal.until("the lines as they are", |text| text.matches(&expected).count() > 3)?;
+    terminal.press("\x03")?;
+    // By the signal.
+    assert_eq!(terminal.wait()?.0, None);
     Ok(())
 }
 

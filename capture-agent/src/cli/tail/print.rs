@@ -76,9 +76,10 @@ impl Printer {
         self.out.flush()
     }
 
-    /// Says something that no container said.
-    #[expect(clippy::unused_self, reason = "what stands in standard output before it is this one's to flush")]
-    pub(super) fn note(&self, text: &str) {
+    /// Says something that no container said, after what came before it.
+    pub(super) fn note(&mut self, text: &str) {
+        // Where nobody reads the lines any more, the next one tells.
+        let _ = self.out.flush();
         eprintln!("capture-agent: {text}");
     }
 }
