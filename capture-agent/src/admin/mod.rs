@@ -277,8 +277,12 @@ async fn scrape(Shared(metrics): Shared<Arc<Metrics>>) -> Response {
 
 /// Whether the agent is alive. It has nothing to do with sinks: no restart makes a destination answer.
 async fn health(Shared((ledger, readiness)): Shared<(Arc<Ledger>, Arc<Readiness>)>) -> (StatusCode, String) {
-    let silence = ledger.silence();
-    if readiness.get() == State::Capturing && silence > READER_SILENCE {
+    liveness(readiness.get(), ledger.silence())
+}
+
+/// Before and after capture nobody reads.
+fn liveness(state: State, silence: Duration) -> (StatusCode, String) {
+    if state == State::Capturing && silence > READER_SILENCE {
         let told = format!("the reader of the ring buffer has not moved for {} s\n", silence.as_secs());
         return (StatusCode::SERVICE_UNAVAILABLE, told);
     }

@@ -67,6 +67,19 @@ fn the_agent_is_ready_while_it_captures_and_alive_from_beginning_to_end() {
 }
 
 #[test]
+fn an_agent_whose_reader_is_stuck_is_not_alive() {
+    let status = |state, silence| liveness(state, Duration::from_secs(silence)).0.as_u16();
+    assert_eq!((status(State::Capturing, 5), status(State::Capturing, 31)), (200, 503));
+    assert_eq!((status(State::Starting, 31), status(State::Draining, 31)), (200, 200));
+    let ledger = Ledger::new(Duration::from_secs(1));
+    std::thread::sleep(Duration::from_millis(300));
+    let before = ledger.silence();
+    assert!(before >= Duration::from_millis(300));
+    ledger.set_agent(crate::session::totals::AgentTotals::default());
+    assert!(ledger.silence() < before);
+}
+
+#[test]
 fn a_name_that_leads_here_is_refused_and_probes_are_not() {
     let (admin, _) = start();
     let ask = |path: &str| {
