@@ -17,6 +17,7 @@ pub mod memory;
 pub mod metrics;
 pub mod pipeline;
 pub mod priority;
+pub mod resolver;
 pub mod session;
 pub mod sinks;
 pub mod socket;

@@ -53,12 +53,15 @@ fn keep(built: &Path, name: &str) -> Result<PathBuf> {
     Ok(object)
 }
 
-/// Builds the agent, and gives the path of its binary.
+/// Builds the agent, and gives the path of its binary. An optimised one is static: it needs no file of the machine it runs on.
 pub fn agent(release: bool) -> Result<PathBuf> {
     let mut cargo = workspace::cargo();
-    cargo.args(["build", "--package", "capture-agent"]);
     if release {
-        cargo.arg("--release");
+        // Only the last step, the link, knows of it, so what it links is that of every other build (docs/decisions/0020).
+        cargo.args(["rustc", "--package", "capture-agent", "--bin", "capture-agent", "--release", "--"]);
+        cargo.arg("-Ctarget-feature=+crt-static");
+    } else {
+        cargo.args(["build", "--package", "capture-agent"]);
     }
     run(&mut cargo, "the agent")?;
     Ok(workspace::target_dir().join(if release { "release" } else { "debug" }).join("capture-agent"))

@@ -1,0 +1,4 @@
+//! From nothing to a running agent, on each of the ways that the README names; and what is shipped for them is sound.
+
+mod names;
+mod static_binary;
