@@ -2,6 +2,9 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, ensure};
 
 /// The repository's root.
 #[must_use]
@@ -23,4 +26,23 @@ pub fn target_dir() -> PathBuf {
 #[must_use]
 pub fn agent_binary() -> PathBuf {
     target_dir().join("release/capture-agent")
+}
+
+/// `cargo xtask`, to be given arguments: the binary that runs the tests too.
+///
+/// # Errors
+/// When it is not built.
+pub fn xtask() -> Result<Command> {
+    let binary = target_dir().join("debug/xtask");
+    ensure!(binary.is_file(), "{}: not built; run the tests by `cargo xtask test`", binary.display());
+    let mut command = Command::new(binary);
+    // To the cargo that it starts, what this one says of the package under test is noise that makes it build anew.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command.current_dir(root());
+    Ok(command)
 }

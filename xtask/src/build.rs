@@ -67,6 +67,20 @@ pub fn agent(release: bool) -> Result<PathBuf> {
     Ok(workspace::target_dir().join(if release { "release" } else { "debug" }).join("capture-agent"))
 }
 
+/// A copy of a binary without what only a debugger reads, for packages; function names stay, for backtraces.
+pub fn stripped(binary: &Path) -> Result<PathBuf> {
+    let directory = workspace::target_dir().join("dist");
+    fs::create_dir_all(&directory).with_context(|| format!("{}: cannot be made", directory.display()))?;
+    let copy = directory.join(binary.file_name().context("the binary has no name")?);
+    let mut strip = Command::new("strip");
+    strip.arg("--strip-debug").arg("-o").arg(&copy).arg(binary);
+    let status = strip.status().context("strip, of binutils, cannot be started")?;
+    if !status.success() {
+        bail!("{}: cannot be stripped ({status})", binary.display());
+    }
+    Ok(copy)
+}
+
 /// Cargo shows its own progress, so it inherits the terminal.
 fn run(command: &mut Command, what: &str) -> Result<()> {
     let status = command.status().with_context(|| format!("{what}: cargo cannot be started"))?;

@@ -1,10 +1,12 @@
-//! Developer commands of capture-agent: `cargo xtask setup`, `build`, `run`, `test`, `docs`, `fidelity`, `soak`, `bench`.
+//! Developer commands of capture-agent: `cargo xtask setup`, `build`, `run`, `test`, `image`, `docs`, `fidelity`,
+//! `soak`, `bench`.
 
 mod bench;
 mod build;
 mod demo;
 mod docs;
 mod fidelity;
+mod image;
 mod install;
 mod peers;
 mod run;
@@ -36,6 +38,8 @@ enum Command {
     Build(build::Options),
     /// Build and run the agent; without an engine it starts one with a demo container for as long as it runs
     Run(run::Options),
+    /// Build the agent's container image, from nothing, and load it where a Docker engine answers
+    Image(image::Options),
     /// Compare what the agent captures with Docker's own log, byte for byte, over a corpus of writers
     Fidelity(fidelity::Options),
     /// Run the agent beside containers with mixed rates, crash loops and faults, and hold its figures against the bars
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Command::Setup(options) => setup::command(&options),
         Command::Build(options) => build::command(&options).map(|()| ExitCode::SUCCESS),
         Command::Run(options) => run::command(&options),
+        Command::Image(options) => image::command(&options),
         Command::Fidelity(options) => fidelity::command(&options),
         Command::Soak(options) => soak::command(&options),
         Command::Bench(options) => bench::command(&options),
