@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use crate::deb::CARGO_DEB;
 use crate::step;
 use crate::toolchain::{LINKER_VERSION, LLVM, NIGHTLY, rustup};
 use crate::workspace::{self, find_program};
@@ -62,6 +63,16 @@ impl Installer {
             .env("LLVM_PREFIX", prefix)
             .env("CARGO_TARGET_DIR", workspace::target_dir().join("bpf-linker"));
         step::run("bpf-linker", &format!("cargo install bpf-linker {LINKER_VERSION}"), &mut install)
+    }
+
+    /// Builds cargo-deb, without the library for a compression that packages need not have.
+    pub fn cargo_deb() -> Result<()> {
+        let mut install = workspace::cargo();
+        install
+            .args(["install", "cargo-deb", "--version", CARGO_DEB, "--locked", "--force"])
+            .args(["--no-default-features", "--features", "gzip"])
+            .env("CARGO_TARGET_DIR", workspace::target_dir().join("cargo-deb"));
+        step::run("cargo-deb", &format!("cargo install cargo-deb {CARGO_DEB}"), &mut install)
     }
 }
 

@@ -1,8 +1,9 @@
-//! Developer commands of capture-agent: `cargo xtask setup`, `build`, `run`, `test`, `image`, `docs`, `fidelity`,
+//! Developer commands of capture-agent: `cargo xtask setup`, `build`, `run`, `test`, `image`, `deb`, `docs`, `fidelity`,
 //! `soak`, `bench`.
 
 mod bench;
 mod build;
+mod deb;
 mod demo;
 mod docs;
 mod fidelity;
@@ -40,6 +41,8 @@ enum Command {
     Run(run::Options),
     /// Build the agent's container image, from nothing, and load it where a Docker engine answers
     Image(image::Options),
+    /// Build the Debian package
+    Deb(deb::Options),
     /// Compare what the agent captures with Docker's own log, byte for byte, over a corpus of writers
     Fidelity(fidelity::Options),
     /// Run the agent beside containers with mixed rates, crash loops and faults, and hold its figures against the bars
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Build(options) => build::command(&options).map(|()| ExitCode::SUCCESS),
         Command::Run(options) => run::command(&options),
         Command::Image(options) => image::command(&options),
+        Command::Deb(options) => deb::command(&options),
         Command::Fidelity(options) => fidelity::command(&options),
         Command::Soak(options) => soak::command(&options),
         Command::Bench(options) => bench::command(&options),

@@ -10,7 +10,7 @@ use clap::Args;
 use crate::install::Installer;
 use crate::toolchain::{self, Compiler};
 use crate::workspace::find_program;
-use crate::{Outcome, peers, step};
+use crate::{Outcome, deb, peers, step};
 
 /// Options of `cargo xtask setup`.
 #[derive(Args)]
@@ -33,6 +33,8 @@ pub enum Need {
     Browser,
     /// Prometheus, which scrapes the agent and evaluates rules and dashboards in a test.
     Prometheus,
+    /// Making packages, and checking them and what else is shipped in `deploy/`.
+    Packages,
     /// A file tailer, which the benchmarks compare with.
     Tailer,
 }
@@ -144,6 +146,34 @@ const PARTS: &[Part] = &[
         install: |_| peers::install(),
     },
     Part {
+        need: Need::Packages,
+        name: "cargo-deb",
+        why: "makes the Debian package",
+        find: deb::find,
+        install: |_| Installer::cargo_deb(),
+    },
+    Part {
+        need: Need::Packages,
+        name: "docker compose",
+        why: "reads deploy/compose.yaml in a test, and runs its agent",
+        find: find_compose,
+        install: |installer| installer.apt(&["docker-compose"]),
+    },
+    Part {
+        need: Need::Packages,
+        name: "kubectl",
+        why: "puts the manifests in deploy/kubernetes together in a test",
+        find: || located("kubectl"),
+        install: |installer| installer.apt(&["kubernetes-client"]),
+    },
+    Part {
+        need: Need::Packages,
+        name: "systemd-analyze",
+        why: "checks the unit in a test; nothing of systemd is started",
+        find: || located("systemd-analyze"),
+        install: |installer| installer.apt(&["systemd"]),
+    },
+    Part {
         need: Need::Peers,
         name: "nginx",
         why: "is the TLS front that asks for certificates in those tests",
@@ -214,6 +244,13 @@ fn install(part: &Part, installer: &mut Installer) -> Result<()> {
 
 fn located(program: &str) -> Option<String> {
     find_program(program).map(|path| path.display().to_string())
+}
+
+/// A plugin of the docker client, or a program of its own.
+fn find_compose() -> Option<String> {
+    let plugin = Command::new("docker").args(["compose", "version", "--short"]).output();
+    let plugin = plugin.ok().filter(|output| output.status.success());
+    plugin.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).or_else(|| located("docker-compose"))
 }
 
 /// The server and the tool that checks rules: Debian has both in one package, others do not.
