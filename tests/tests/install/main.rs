@@ -5,6 +5,7 @@ mod debian;
 mod image;
 mod kubernetes;
 mod names;
+mod pages;
 mod privileges;
 mod program;
 mod sources;
