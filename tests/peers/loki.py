@@ -6,6 +6,9 @@ libraries than the agent has: cramjam for Snappy, Google's protobuf with descrip
   POST /loki/api/v1/push   as Loki
   GET  /entries            what is stored, as JSON: [{"tenant", "labels", "entries": [[ns, line, metadata], …]}, …]
   GET  /requests           how many pushes came, and the headers of the last one
+
+With --spool FILE nothing is stored: each entry that was taken becomes a line of the file, [ns, line, metadata] as JSON,
+as often as it is pushed.
 """
 
 import argparse
@@ -100,6 +103,7 @@ class Loki:
         self.streams = {}
         self.pushes = 0
         self.headers = {}
+        self.spool = open(options.spool, "a", encoding="utf-8") if options.spool else None
 
     def push(self, tenant, body):
         try:
@@ -169,8 +173,14 @@ class Loki:
                     continue
                 # The same time and text is the same entry.
                 metadata = {pair.name: pair.value for pair in entry.structuredMetadata}
-                stored["entries"].setdefault((ns, entry.line), metadata)
+                if self.spool:
+                    print(json.dumps([ns, entry.line, metadata]), file=self.spool)
+                else:
+                    stored["entries"].setdefault((ns, entry.line), metadata)
                 stored["highest"] = ns if highest is None else max(highest, ns)
+            if self.spool:
+                # Before the push is answered.
+                self.spool.flush()
         if not failed:
             return None
         # `max_returned_stream_errors` is 10.
@@ -251,6 +261,7 @@ def main():
     parser.add_argument("--max-body", type=int, default=1 << 30, help="as a proxy before it has a limit, in bytes")
     parser.add_argument("--no-metadata", action="store_true", help="allow_structured_metadata: false")
     parser.add_argument("--tenants", action="store_true", help="auth_enabled: true")
+    parser.add_argument("--spool", metavar="FILE", help="write entries there instead of storing them")
     parser.add_argument("--token", help="what Authorization has to be")
     options = parser.parse_args()
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler(Loki(options)))

@@ -213,15 +213,7 @@ impl Agent {
     /// # Errors
     /// When it does not answer, or a line is not in the text format.
     pub fn metrics(&self) -> Result<HashMap<String, f64>> {
-        let (status, body) = http::get(self.address, "/metrics")?;
-        ensure!(status == 200, "/metrics answers {status}");
-        body.lines()
-            .filter(|line| !line.starts_with('#') && !line.is_empty())
-            .map(|line| {
-                let (name, value) = line.rsplit_once(' ').with_context(|| format!("not a metric: {line}"))?;
-                Ok((name.to_owned(), value.parse().with_context(|| format!("not a value: {line}"))?))
-            })
-            .collect()
+        metrics_at(self.address)
     }
 
     /// Sends a signal that does not end it.
@@ -279,6 +271,22 @@ impl Ended {
     pub fn messages_for(&self, name: &str) -> Vec<&str> {
         self.records.iter().filter(|record| record.is_named(name)).map(Record::message).collect()
     }
+}
+
+/// The value of each metric of the agent that listens at an address, by name with labels as printed.
+///
+/// # Errors
+/// When it does not answer, or a line is not in the text format.
+pub fn metrics_at(address: SocketAddr) -> Result<HashMap<String, f64>> {
+    let (status, body) = http::get(address, "/metrics")?;
+    ensure!(status == 200, "/metrics answers {status}");
+    body.lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').with_context(|| format!("not a metric: {line}"))?;
+            Ok((name.to_owned(), value.parse().with_context(|| format!("not a value: {line}"))?))
+        })
+        .collect()
 }
 
 /// The agent's binary, to be given any arguments.

@@ -14,6 +14,7 @@ pub mod engine;
 pub mod fidelity;
 pub mod http;
 pub mod image;
+pub mod outage;
 pub mod peers;
 pub mod poll;
 pub mod process;

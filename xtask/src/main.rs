@@ -1,5 +1,5 @@
 //! Developer commands of capture-agent: `cargo xtask setup`, `build`, `run`, `test`, `image`, `deb`, `docs`, `fidelity`,
-//! `soak`, `bench`.
+//! `soak`, `outage`, `bench`.
 
 mod bench;
 mod build;
@@ -9,6 +9,7 @@ mod docs;
 mod fidelity;
 mod image;
 mod install;
+mod outage;
 mod peers;
 mod run;
 mod setup;
@@ -47,6 +48,8 @@ enum Command {
     Fidelity(fidelity::Options),
     /// Run the agent beside containers with mixed rates, crash loops and faults, and hold its figures against the bars
     Soak(soak::Options),
+    /// Take a destination away, kill the agent or change its configuration under load, and hold what arrives against the bars
+    Outage(outage::Options),
     /// Measure what capture costs, and write docs/results
     Bench(bench::Options),
     /// Write what is made of the code: docs/configuration.md, and with --pictures docs/images
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Deb(options) => deb::command(&options),
         Command::Fidelity(options) => fidelity::command(&options),
         Command::Soak(options) => soak::command(&options),
+        Command::Outage(options) => outage::command(&options),
         Command::Bench(options) => bench::command(&options),
         Command::Docs(options) => docs::command(&options),
         Command::Test(options) => test::command(&options),

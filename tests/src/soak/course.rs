@@ -236,7 +236,8 @@ impl Run<'_> {
 }
 
 /// Commit, kernel and engine, for the results page.
-fn machine(engine: &Engine) -> Result<String> {
+/// Commit, kernel and engine.
+pub(crate) fn machine(engine: &Engine) -> Result<String> {
     let commit = process::text(
         Command::new("git").current_dir(env!("CARGO_MANIFEST_DIR")).args(["describe", "--always", "--dirty"]),
         DEADLINE,

@@ -23,6 +23,7 @@ mod verify;
 use std::time::Duration;
 
 pub use bars::Bar;
+pub(crate) use course::machine;
 pub use course::run;
 pub use old_way::OldSample;
 pub use sample::{Phase, Sample};

@@ -40,6 +40,12 @@ impl Scrape {
         sums
     }
 
+    /// The values of a metric's series whose label `key` is `value`, by the label `of`.
+    pub(crate) fn labelled(&self, name: &str, (key, value): (&str, &str), of: &str) -> BTreeMap<String, f64> {
+        let series = self.series(name).filter(|(labels, _)| label(labels, key) == Some(value));
+        series.filter_map(|(labels, value)| Some((label(labels, of)?.to_owned(), value))).collect()
+    }
+
     fn series<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
         self.0.iter().filter_map(move |(key, value)| Some((key.strip_prefix(name)?.strip_prefix('{')?, *value)))
     }

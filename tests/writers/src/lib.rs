@@ -13,6 +13,7 @@
 mod cases;
 mod content;
 pub mod flood;
+pub mod numbered;
 pub mod paced;
 mod sys;
 

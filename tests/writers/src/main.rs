@@ -1,4 +1,5 @@
-//! `writer CASE [SEED]`: writes in one way; `writer --paced …`: goes on writing; `writer --flood …`: writes much.
+//! `writer CASE [SEED]`: writes in one way; `writer --paced …`: goes on writing; `writer --flood …`: writes much;
+//! `writer --numbered …`: keeps to a schedule.
 
 use std::process::ExitCode;
 
@@ -23,6 +24,10 @@ fn run(arguments: &[&str]) -> Result<u8, String> {
         let flood = capture_writers::flood::Flood::parse(flood)?;
         return flood.run(directory.as_ref()).map(|()| 0).map_err(|error| format!("flood: {error}"));
     }
+    if let ["--numbered", numbered @ ..] = arguments {
+        let numbered = capture_writers::numbered::Numbered::parse(numbered)?;
+        return numbered.run().map(|()| 0).map_err(|error| format!("numbered: {error}"));
+    }
     once(arguments).map(|()| 0)
 }
 
@@ -43,7 +48,7 @@ fn once(arguments: &[&str]) -> Result<(), String> {
         [case] => find(case)?.run(1).map_err(|error| format!("{case}: {error}")),
         [case, seed] => find(case)?.run(number(seed)?).map_err(|error| format!("{case}: {error}")),
         _ => Err("usage: writer CASE [SEED], writer --paced SEED LINES PERIOD_MS CHUNK BATCHES STATUS, \
-             or writer --flood DIRECTORY NAME LINES LENGTH CHUNK RATE"
+             writer --flood DIRECTORY NAME LINES LENGTH CHUNK RATE, or writer --numbered SEED RATE DIRECTORY"
             .to_owned()),
     }
 }
