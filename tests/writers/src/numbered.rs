@@ -119,19 +119,19 @@ impl Numbered {
         let mut report = Report::default();
         let begun = Instant::now();
         // What the schedule leaves out.
-        let mut held = Duration::ZERO;
+        let mut still = Duration::ZERO;
         while !STOP.load(Ordering::Relaxed) {
             if hold.exists() {
-                held += self.wait_while(&hold)?;
+                still += self.wait_while(&hold)?;
                 continue;
             }
-            let active = begun.elapsed() - held;
+            let active = begun.elapsed().saturating_sub(still);
             let due = self.due(report.lines);
             if let Some(early) = due.checked_sub(active) {
                 sys::sleep_ms((early.as_millis() as i32).clamp(1, 100));
                 continue;
             }
-            report.latest = report.latest.max(active - due);
+            report.latest = report.latest.max(active.saturating_sub(due));
             let time = SystemTime::now().duration_since(UNIX_EPOCH).map_err(io::Error::other)?.as_nanos() as u64;
             let number = u32::try_from(report.lines).map_err(io::Error::other)?;
             let line = line(Stamped { seed: self.seed, number, time });
@@ -139,7 +139,7 @@ impl Numbered {
             sys::write_all(1, &line)?;
             report.longest_write = report.longest_write.max(before.elapsed());
             report.lines += 1;
-            report.active = begun.elapsed() - held;
+            report.active = begun.elapsed().saturating_sub(still);
         }
         report.save(&self.control, self.seed)
     }
