@@ -105,9 +105,12 @@ pub fn run(options: Options) -> Result<Outcome> {
     ensure!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
 
     let mut arrivals = BTreeMap::from([("loki", Arrivals::of_spool(&spool)?)]);
-    for (sink, files) in
-        [("changed", &["changed.jsonl"][..]), ("disk", &["disk.jsonl"]), ("turns", &["even.jsonl", "odd.jsonl"])]
-    {
+    for (sink, files) in [
+        ("changed", &["changed.jsonl"][..]),
+        ("disk", &["disk.jsonl"]),
+        ("moved", &["moved.jsonl"]),
+        ("turns", &["even.jsonl", "odd.jsonl"]),
+    ] {
         let came = arrivals.entry(sink).or_default();
         for file in files {
             came.add_file(&path(file))?;
@@ -138,6 +141,11 @@ fn variant(number: u32, home: &Path, loki: &Peer) -> String {
     let on_full = if number % 4 < 2 { "drop_newest" } else { "drop_oldest" };
     let multiline = if number % 5 == 1 { "  multiline: {preset: indentation, timeout: 200ms}\n" } else { "" };
     let parse = ["[]", "[json]", "[json, logfmt]"][(number % 3) as usize];
+    // What waits goes from memory to a disk, and from one directory to another.
+    let buffer = match number % 3 {
+        0 => "{type: memory}".to_owned(),
+        place => format!("{{type: disk, path: {home}/buffer-{place}}}"),
+    };
     // A sink that is there every third time only.
     let extra = if number.is_multiple_of(3) {
         format!("  extra:\n    type: file\n    path: {home}/extra.jsonl\n    filter: {{streams: [stdout]}}\n")
@@ -156,6 +164,7 @@ fn variant(number: u32, home: &Path, loki: &Peer) -> String {
          buffer: {{type: disk, max_bytes: {disk}MiB, fsync_interval: {sync}ms}}\n\
          {sp}loki:\n    type: loki\n    endpoint: http://{endpoint}\n    \
          batch: {{max_bytes: {batch}KiB, max_records: {records}, timeout: {timeout}ms}}\n    timeout: {seconds}s\n\
+         {sp}moved:\n    type: file\n    path: {home}/moved.jsonl\n    buffer: {buffer}\n\
          {sp}{turn}:\n    type: file\n    path: {home}/{turn}.jsonl\n",
         sp = "  ",
         rate = 1_000_000 + number,
@@ -196,8 +205,8 @@ impl Outcome {
                 format!("{missing}, {doubled}"),
                 missing == 0 && doubled == 0 && written > 0,
             ));
-            // Of two files nobody knows which line came first.
-            if *sink != "turns" {
+            // Of two files nobody knows which line came first; and a buffer of another kind is emptied beside the new one.
+            if !["turns", "moved"].contains(sink) {
                 bars.push(Bar::zero(&format!("`{sink}`: lines out of their container's order"), disorder));
             }
         }
@@ -229,7 +238,7 @@ impl Outcome {
         format!(
             "## Reloads under load\n\n{}. `cargo xtask outage --reloads {reloads} --containers {containers} --rate {rate}`\n\n\
              Each reload changes every sink: a file whose encoding turns between JSON and raw bytes, a file with a buffer on \
-             disk, a Loki with other batches, and a file that makes way for another one (`turns`: what comes to the two \
+             disk, a file whose buffer moves between memory and two directories (`moved`), a Loki with other batches, and a file that makes way for another one (`turns`: what comes to the two \
              together); every third one has one more. What happens before the sinks changes as well. Before every tenth \
              one a file with an unknown key is refused.\n\n{}\n",
             self.machine,
