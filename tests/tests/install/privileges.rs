@@ -39,8 +39,8 @@ fn without_one_of_three_it_says_which() -> Result<()> {
 #[test]
 fn the_fourth_is_for_other_users_containers_that_ran_before() -> Result<()> {
     let all = image::capabilities_of_the_readme()?;
-    ensure!(all.len() == 4, "{all:?}");
-    let three: Vec<_> = all.iter().filter(|name| *name != "DAC_READ_SEARCH").cloned().collect();
+    let without: Vec<_> = all.iter().filter(|name| *name != "DAC_READ_SEARCH").cloned().collect();
+    ensure!(without.len() == 4, "{all:?}");
     let engine = engine::ensure()?;
     // It starts no program later, by which it would be noticed.
     let top = ["top", "-b", "-d", "1"];
@@ -60,7 +60,31 @@ fn the_fourth_is_for_other_users_containers_that_ran_before() -> Result<()> {
     };
     heard(&all, &|own, others| own > 0 && others > 0)?;
     // Twenty lines are several rounds of both.
-    let (own, others) = heard(&three, &|own, _| own > 20)?;
+    let (own, others) = heard(&without, &|own, _| own > 20)?;
     ensure!(others == 0, "{own} lines of root's, and {others} of another user's");
+    Ok(())
+}
+
+#[test]
+fn the_fifth_is_for_the_readers_priority() -> Result<()> {
+    // As `include/uapi/linux/sched.h` has them.
+    const SCHED_OTHER: u32 = 0;
+    const SCHED_RR: u32 = 2;
+    const COMPLAINT: &str = "the reader has no priority";
+    let all = image::capabilities_of_the_readme()?;
+    let without: Vec<_> = all.iter().filter(|name| *name != "SYS_NICE").cloned().collect();
+    ensure!(without.len() == 4, "{all:?}");
+    let container = Container::start(&engine::ensure()?, "privileges-nice", "while echo tick; do sleep 0.1; done")?;
+    for (capabilities, is_told) in [(&all, false), (&without, true)] {
+        let state = tempfile::tempdir()?;
+        let running = Program::start(&mut limited(capabilities, &state)?)?;
+        eventually("a line", DEADLINE, || {
+            witness::records(&running.printed()).iter().any(|record| record.is_of(container.id())).then_some(())
+        })?;
+        let said = running.printed();
+        ensure!(said.contains(COMPLAINT) == is_told, "{capabilities:?}: {said}");
+        let policies = running.policies_of("reader")?;
+        ensure!(policies == [if is_told { SCHED_OTHER } else { SCHED_RR }], "{capabilities:?}: {policies:?}");
+    }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! A program that runs beside the test, and what it has printed.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,6 +36,20 @@ impl Program {
     /// Every line so far, of both streams.
     pub fn printed(&self) -> String {
         self.printed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The scheduling policies of its threads of this name: the 41st field of proc_pid_stat(5).
+    pub fn policies_of(&self, thread: &str) -> Result<Vec<u32>> {
+        let mut policies = Vec::new();
+        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let stat = fs::read_to_string(task?.path().join("stat"))?;
+            let (head, rest) = stat.rsplit_once(')').context("no name")?;
+            if head.ends_with(&format!("({thread}")) {
+                // The name is the second field.
+                policies.push(rest.split_whitespace().nth(41 - 3).context("too short")?.parse()?);
+            }
+        }
+        Ok(policies)
     }
 
     /// Sends a signal.
