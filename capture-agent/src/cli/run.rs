@@ -54,7 +54,8 @@ pub fn run(args: RunArgs) -> anyhow::Result<u8> {
         let docker = docker.client();
         let settings =
             AgentSettings { capture, select, pipeline, sinks, admin: Some(admin), docker, reloads, only: None };
-        let mut agent = settings.build()?;
+        // Where it fails it drops sinks, which may hold a runtime of their own.
+        let mut agent = tokio::task::block_in_place(|| settings.build())?;
         tokio::spawn(reloader.run(reload, args.watch_config, agent.apply(), shutdown.clone()));
         let sinks = agent.sinks().clone();
         tokio::spawn(async move {

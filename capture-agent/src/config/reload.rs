@@ -130,7 +130,7 @@ impl Reloader {
     }
 
     /// Reloads whenever `request` is notified and, with `watch`, whenever the file has changed, or one that a `*_file`
-    /// key names; until `shutdown`.
+    /// key names; until `shutdown`. Needs a runtime of several threads.
     pub async fn run(mut self, request: Arc<Notify>, watch: bool, mut apply: impl Apply, shutdown: CancellationToken) {
         let mut look = tokio::time::interval(self.interval);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -145,8 +145,9 @@ impl Reloader {
                     }
                 }
             }
-            // What is wrong has been logged and counted.
-            let _ = self.reload(&mut apply);
+            // Files are read and locked meanwhile, and sinks that are put away may hold a runtime of their own, which
+            // must not be dropped where nothing may block. What is wrong has been logged and counted.
+            let _ = tokio::task::block_in_place(|| self.reload(&mut apply));
         }
     }
 

@@ -97,7 +97,7 @@ impl Fleet {
         for Member { container, seed } in &self.members {
             let status = container.wait()?;
             ensure!(status == "0", "{} ended with status {status}", container.name());
-            let report = Report::load(&self.control, *seed).with_context(|| format!("{}", container.name()))?;
+            let report = Report::load(&self.control, *seed).with_context(|| container.name().to_owned())?;
             reports.insert(*seed, report);
         }
         Ok(reports)

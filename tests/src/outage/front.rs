@@ -133,7 +133,7 @@ impl Shared {
 
 /// Passes on until one end is gone, and then takes the other with it.
 fn pass(mut from: TcpStream, mut to: TcpStream, count: Option<&AtomicU64>) {
-    let mut buffer = [0; 64 << 10];
+    let mut buffer = vec![0; 64 << 10];
     loop {
         let read = match io::Read::read(&mut from, &mut buffer) {
             Ok(0) => break,

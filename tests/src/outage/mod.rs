@@ -15,6 +15,7 @@ mod verdict;
 mod watch;
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::time::Duration;
 
 pub use arrivals::{Arrivals, Seen};
@@ -101,7 +102,7 @@ pub struct Bar {
 }
 
 impl Bar {
-    fn new(what: &str, bar: &str, measured: impl ToString, met: bool) -> Self {
+    fn new(what: &str, bar: &str, measured: impl Display, met: bool) -> Self {
         Self { what: what.to_owned(), bar: bar.to_owned(), measured: measured.to_string(), met }
     }
 
@@ -111,7 +112,7 @@ impl Bar {
     }
 
     /// Something that is told.
-    fn told(what: &str, measured: impl ToString) -> Self {
+    fn told(what: &str, measured: impl Display) -> Self {
         Self::new(what, "", measured, true)
     }
 }
@@ -134,4 +135,10 @@ impl Outcome {
     pub fn is_met(&self) -> bool {
         self.bars().iter().all(|bar| bar.met)
     }
+}
+
+/// A metric's value that counts something.
+#[expect(clippy::cast_sign_loss, reason = "counters begin at 0")]
+fn count(value: f64) -> u64 {
+    value.round() as u64
 }

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use super::arrivals::Arrivals;
 use super::fleet::Fleet;
-use super::{Bar, report};
+use super::{Bar, count, report};
 use crate::peers::Peer;
 use crate::poll::{DEADLINE, eventually};
 use crate::soak::machine;
@@ -187,12 +187,12 @@ impl Outcome {
         let written: u64 = self.reports.values().map(|report| report.lines).sum();
         let (before, after) = &self.metrics;
         let reloads = after.by_label(RELOADS, "result", |_| true);
-        let told = |result: &str| reloads.get(result).copied().unwrap_or_default().round() as u32;
+        let told = |result: &str| count(reloads.get(result).copied().unwrap_or_default());
         let (good, bad) = (told("success"), told("failure"));
-        let wanted = self.options.reloads;
+        let wanted = u64::from(self.options.reloads);
         let mut bars = vec![
             Bar::new("reloads that took hold", &wanted.to_string(), good, good == wanted),
-            Bar::new("bad files that were refused", &self.bad.to_string(), bad, bad == self.bad),
+            Bar::new("bad files that were refused", &self.bad.to_string(), bad, bad == u64::from(self.bad)),
             Bar::told("lines written; seconds", format!("{written}; {:.1}", self.length.as_secs_f64())),
         ];
         for (sink, arrivals) in &self.arrivals {
@@ -210,8 +210,8 @@ impl Outcome {
                 bars.push(Bar::zero(&format!("`{sink}`: lines out of their container's order"), disorder));
             }
         }
-        let sum = |name: &str| after.by_label(name, "reason", |_| true).values().sum::<f64>().round() as u64;
-        bars.push(Bar::zero("records dropped, by any sink", sum("log_capturer_sink_dropped_records_total")));
+        let sum = |name: &str| -> f64 { after.by_label(name, "reason", |_| true).values().sum() };
+        bars.push(Bar::zero("records dropped, by any sink", count(sum("log_capturer_sink_dropped_records_total"))));
         let grown = |name: &str| {
             let [before, after] = [before, after].map(|scrape| scrape.plain(name).unwrap_or(f64::NAN));
             Bar::new(

@@ -7,7 +7,7 @@ use capture_writers::numbered;
 
 use super::arrivals::Arrivals;
 use super::missing::{Missing, ON_ITS_WAY};
-use super::{Bar, Buffers, Delivered, Outcome};
+use super::{Bar, Buffers, Delivered, Outcome, count};
 
 /// The furthest that another sink may be behind, in seconds.
 const BEHIND: f64 = 1.0;
@@ -103,7 +103,7 @@ fn by_container(outcome: &Outcome) -> Bar {
     missing.sort_unstable();
     missing.dedup();
     let bytes = bytes_by_container(outcome, missing);
-    let told = |id: &str| outcome.dropped_bytes.get(id).map_or(0, |bytes| bytes.round() as u64);
+    let told = |id: &str| outcome.dropped_bytes.get(id).map_or(0, |bytes| count(*bytes));
     let wrong = outcome.ids.values().filter(|id| told(id) != bytes.get(*id).copied().unwrap_or_default()).count();
     let (lost, said) = (bytes.values().sum::<u64>(), outcome.ids.values().map(|id| told(id)).sum::<u64>());
     Bar::new(
@@ -144,6 +144,7 @@ fn beside(outcome: &Outcome) -> Vec<Bar> {
 }
 
 /// Whether the containers ran as if nothing was wrong.
+#[expect(clippy::cast_precision_loss, reason = "lines of a run are far below 2^52")]
 fn pace(outcome: &Outcome) -> Vec<Bar> {
     let reports = || outcome.reports.values();
     let rate = outcome.options.rate as f64;
@@ -188,5 +189,5 @@ fn bytes_by_container(outcome: &Outcome, lines: impl IntoIterator<Item = (u64, u
 }
 
 fn sum(dropped: &BTreeMap<String, f64>) -> u64 {
-    dropped.values().sum::<f64>().round() as u64
+    count(dropped.values().sum())
 }

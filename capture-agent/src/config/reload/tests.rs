@@ -197,7 +197,7 @@ async fn until(what: &str, done: impl Fn() -> bool) {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn it_reloads_when_asked_and_when_the_file_changes() {
     let place = Place::new(ONE);
     let (request, shutdown) = (Arc::new(Notify::new()), CancellationToken::new());
@@ -230,7 +230,26 @@ async fn it_reloads_when_asked_and_when_the_file_changes() {
     task.await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_a_reload_puts_away_may_be_a_runtime() {
+    let place = Place::new(ONE);
+    let (request, shutdown) = (Arc::new(Notify::new()), CancellationToken::new());
+    let apply = |_: &Change| -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        // As a sink over a network does whose turn never came before it was replaced.
+        drop(tokio::runtime::Builder::new_current_thread().build()?);
+        Ok(())
+    };
+    let task = tokio::spawn(place.reloader(nothing).run(Arc::clone(&request), false, apply, shutdown.clone()));
+    for (text, count) in [("sinks: {out: {type: console}}", 1), (ONE, 2)] {
+        place.write(text);
+        request.notify_one();
+        until("the reload", || place.counts() == (count, 0)).await;
+    }
+    shutdown.cancel();
+    task.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_file_that_is_not_watched_may_change() {
     let place = Place::new(ONE);
     let (request, shutdown) = (Arc::new(Notify::new()), CancellationToken::new());
@@ -242,7 +261,7 @@ async fn a_file_that_is_not_watched_may_change() {
     task.await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_named_file_is_watched_for_as_long_as_it_is_named() {
     let place = Place::new("");
     let token = place.path("token");
