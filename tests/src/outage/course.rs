@@ -26,7 +26,7 @@ use crate::{Agent, engine};
 
 /// How long after the last line everything may take to arrive.
 const CATCH_UP: Duration = Duration::from_mins(10);
-/// A sink has caught up when what waits for it is no older.
+/// A sink has caught up when what waits for it is what is written in so many seconds.
 const CAUGHT_UP: f64 = 3.0;
 /// How long writers hold still before the agent is killed: much longer than a line takes to the disk.
 const HELD: Duration = Duration::from_secs(1);
@@ -125,6 +125,7 @@ impl Run<'_> {
         })
     }
 
+    #[expect(clippy::cast_precision_loss, reason = "a rate is far below 2^52")]
     fn act(&mut self, mut agent: Agent, fleet: &Fleet) -> Result<(Reports, Scrape, Vec<u64>)> {
         self.watch.look_at(agent.address());
         thread::sleep(self.options.lead_in);
@@ -152,9 +153,10 @@ impl Run<'_> {
         let in_outage = passed(self).iter().zip(before).map(|(after, before)| after - before).collect();
         self.set(Door::Open);
 
-        let oldest =
-            || self.watch.next().map(|sample| sample.oldest.values().fold(0.0, |most: f64, age| most.max(*age)));
-        eventually("the sinks catch up", CATCH_UP, || oldest().filter(|oldest| *oldest < CAUGHT_UP))
+        let queued =
+            || self.watch.next().map(|sample| sample.queued.values().fold(0.0, |most: f64, all| most.max(*all)));
+        let few = f64::from(self.options.containers) * self.options.rate as f64 * CAUGHT_UP;
+        eventually("the sinks catch up", CATCH_UP, || queued().filter(|queued| *queued < few))
             .with_context(|| format!("the agent said: {}", agent.stderr()))?;
         self.tell("the sinks have caught up".to_owned());
         self.watch.expect_no_lines();

@@ -123,12 +123,17 @@ impl DiskReader {
             return;
         }
         state.in_hand = None;
-        state.oldest = None;
         let rest = load.records().iter().skip(settled.max(self.marks));
         let mut back: Vec<Record> = rest.cloned().collect();
         back.extend(self.pending.drain(..));
         self.pending = back.into();
         state.pending = self.pending.len() as u64;
+        if let Some(next) = self.pending.front() {
+            state.oldest = Some(next.timestamp);
+        } else if state.loaded.records >= state.tail.records {
+            state.oldest = None;
+        }
+        // Else what is next is not read yet; it is hardly younger than what was in hand.
         let reached = if self.pending.is_empty() {
             state.loaded
         } else {
@@ -284,6 +289,7 @@ impl DiskReader {
         if end.records > self.expected.records && self.store.claim(self.expected, end).is_ok() {
             self.store.counters.drop_sum(end.since(self.expected), reason::CORRUPT);
             self.expected = end;
+            self.store.lock().oldest = None;
         }
     }
 }

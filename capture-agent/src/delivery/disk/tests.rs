@@ -79,6 +79,25 @@ fn numbers(records: &[Record]) -> Vec<u64> {
     records.iter().filter(|record| matches!(record.content, Content::Line { .. })).map(number).collect()
 }
 
+#[test]
+fn the_sink_is_behind_for_as_long_as_something_waits() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut buffer = Buffer::open(&settings(directory.path()));
+    let origin = origin("a");
+    buffer.write(lines(&origin, 0..2));
+    buffer.write(lines(&origin, 2..4));
+    let one_by_one = BatchLimits { max_records: 1, ..LIMITS };
+    for left in (0..4).rev() {
+        let Taken::Load(load) = buffer.reader.take(&one_by_one, SOON) else { panic!("nothing to take") };
+        assert!(buffer.store.level().oldest.is_some());
+        load.settle(&buffer.counters, 0..1, Fate::Delivered);
+        buffer.reader.done(&load);
+        // Between two loads as well.
+        let level = buffer.store.level();
+        assert_eq!((level.records, level.oldest.is_some()), (left, left > 0));
+    }
+}
+
 fn segments(directory: &Path) -> Vec<std::path::PathBuf> {
     let paths = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some()).collect();
