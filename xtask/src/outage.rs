@@ -26,7 +26,8 @@ pub fn command(options: &Options) -> Outcome {
     build::agent(true)?;
     let engine = engine::start_default()?;
     let mut cargo = workspace::cargo();
-    cargo.args(["run", "--quiet", "--package", "capture-tests", "--bin", "outage", "--"]);
+    // Millions of lines are read back.
+    cargo.args(["run", "--quiet", "--release", "--package", "capture-tests", "--bin", "outage", "--"]);
     let status = cargo.args(&options.rest).status().context("cargo run cannot be started")?;
     drop(engine);
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::arrivals::Arrivals;
-use super::fleet::Fleet;
+use super::fleet::{Fleet, names};
 use super::front::{Door, Front};
 use super::missing::Death;
 use super::watch::{Watch, now};
@@ -220,7 +220,8 @@ impl Run<'_> {
     /// Writes the configuration.
     fn configure(&self) -> Result<()> {
         let home = self.home.path().display();
-        let mut text = String::from("capture:\n  rotation_interval: 5s\nsinks:\n");
+        let mut text =
+            format!("capture: {{rotation_interval: 5s}}\nselect: {{include: {{names: [\"{}\"]}}}}\nsinks:\n", names());
         for Destination { sink, buffer, front, .. } in &self.destinations {
             let address = front.address;
             write!(

@@ -126,6 +126,11 @@ impl Fleet {
     }
 }
 
+/// Pattern of the names of this process's containers: whatever else runs on the machine is none of the agent's business.
+pub(super) fn names() -> String {
+    format!("ct-{}-outage-*", std::process::id())
+}
+
 fn start(engine: &Arc<Engine>, control: &Path, seed: u64, rate: u64) -> Result<Member> {
     let words = Numbered { seed, rate, control: CONTROL.into() }.arguments();
     let words: Vec<&str> = std::iter::once("/writer").chain(words.iter().map(String::as_str)).collect();

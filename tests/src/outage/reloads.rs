@@ -10,7 +10,7 @@ use capture_writers::numbered::Report;
 use rustix::process::Signal;
 
 use super::arrivals::Arrivals;
-use super::fleet::Fleet;
+use super::fleet::{Fleet, names};
 use super::{Bar, count, report};
 use crate::peers::Peer;
 use crate::poll::{DEADLINE, eventually};
@@ -153,7 +153,7 @@ fn variant(number: u32, home: &Path, loki: &Peer) -> String {
         String::new()
     };
     format!(
-        "select:\n  exclude: {{names: [\"nobody-{number}\"]}}\n\
+        "select:\n  include: {{names: [\"{ours}\"]}}\n  exclude: {{names: [\"nobody-{number}\"]}}\n\
          pipeline:\n  detect_level: {is_even}\n  parse: {parse}\n{multiline}  rate_limit: {{lines_per_second: {rate}}}\n  \
          redact:\n    - {{pattern: \"secret-{number}\"}}\n  writer: {writer}\n\
          sinks:\n{extra}\
@@ -167,6 +167,7 @@ fn variant(number: u32, home: &Path, loki: &Peer) -> String {
          {sp}moved:\n    type: file\n    path: {home}/moved.jsonl\n    buffer: {buffer}\n\
          {sp}{turn}:\n    type: file\n    path: {home}/{turn}.jsonl\n",
         sp = "  ",
+        ours = names(),
         rate = 1_000_000 + number,
         writer = number % 4 == 3,
         memory = 8192 + number,
