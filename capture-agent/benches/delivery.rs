@@ -100,7 +100,7 @@ fn delivery(criterion: &mut Criterion) {
                 let mut ahead = taken.load(Relaxed);
                 while let Some(batch) = batches.pop() {
                     wait_until(&fanout, || ahead <= taken.load(Relaxed) + 8 * sinks);
-                    fanout.deliver(batch, false);
+                    fanout.deliver(batch, || false);
                     ahead += sinks;
                 }
                 wait_until(&fanout, || taken.load(Relaxed) >= goal);

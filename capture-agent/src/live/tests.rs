@@ -25,7 +25,7 @@ impl Stage {
     }
 
     fn pass(&self, records: Vec<Record>) {
-        self.fanout.deliver(records, false);
+        self.fanout.deliver(records, || false);
     }
 
     fn watch(&self, query: &Query, since_start: bool) -> Viewer {

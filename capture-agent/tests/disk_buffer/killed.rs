@@ -99,7 +99,7 @@ fn agent() {
     let mut next = run * RUN_LINES;
     while !directory.join("stop").exists() {
         let batch = containers.iter().flat_map(|origin| (next..next + 20).map(|number| line(origin, number, 200)));
-        fanout.deliver(batch.collect(), false);
+        fanout.deliver(batch.collect(), || false);
         next += 20;
         let on_disk = containers.iter().map(|origin| {
             let account = &origin.account.streams[0];
@@ -238,7 +238,7 @@ fn what_a_dead_destination_leaves_is_told_and_the_next_agent_delivers_it_once() 
         let buffer = Buffer::Disk(DiskSettings::new(directory.path().join("buffer")));
         let sink = Box::new(Appends::new(directory.path()));
         fanout.control().add(SinkSpec { buffer, ..SinkSpec::new("s", sink) }).unwrap();
-        fanout.deliver(lines.map(|number| line(&origin, number, 100)).collect(), false);
+        fanout.deliver(lines.map(|number| line(&origin, number, 100)).collect(), || false);
         let begun = Instant::now();
         fanout.finish();
         // It does not wait for a destination that fails: what is on disk is safe.

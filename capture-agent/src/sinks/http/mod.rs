@@ -5,6 +5,7 @@ mod config;
 pub(in crate::sinks) mod connector;
 mod credentials;
 mod endpoint;
+pub(in crate::sinks) mod event_loop;
 pub(in crate::sinks) mod failure;
 pub(in crate::sinks) mod link;
 mod tls;
@@ -19,7 +20,6 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
-use tokio::runtime::Runtime;
 
 use self::answer::Answer;
 pub use self::config::{AuthConfig, ClientConfig, ClientError};
@@ -27,6 +27,7 @@ use self::connector::Connector;
 pub(in crate::sinks) use self::credentials::Credentials;
 pub use self::credentials::CredentialsError;
 pub use self::endpoint::{Endpoint, EndpointError};
+use self::event_loop::EventLoop;
 use self::failure::Failure;
 use self::link::Link;
 use crate::socket::{FailureKind, SocketHealth};
@@ -39,7 +40,7 @@ pub(in crate::sinks) const USER_AGENT_TEXT: &str = concat!("capture-agent/", env
 
 /// Sends requests to one destination.
 pub struct Client {
-    runtime: Runtime,
+    event_loop: EventLoop,
     connector: Connector,
     credentials: Credentials,
     /// Those of every request.
@@ -59,7 +60,7 @@ impl Client {
         headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(USER_AGENT_TEXT));
         let host = HeaderValue::from_str(&connector.endpoint.authority).map_err(io::Error::other)?;
         headers.insert(HOST, host);
-        Ok(Self { runtime: runtime()?, connector, credentials, headers, timeout, link: None })
+        Ok(Self { event_loop: EventLoop::new()?, connector, credentials, headers, timeout, link: None })
     }
 
     /// Where it sends.
@@ -130,7 +131,7 @@ impl Client {
             request
         };
         let (connector, link, timeout) = (&self.connector, &mut self.link, self.timeout);
-        self.runtime.block_on(async {
+        self.event_loop.run(async {
             // A server may close a connection that is idle just when it is used again: that says nothing of the server.
             let was_used = link.as_ref().is_some_and(|link| link.is_used);
             match exchange(connector, link, request(), timeout).await {
@@ -141,11 +142,6 @@ impl Client {
             }
         })
     }
-}
-
-/// An event loop that runs while a request does, on the sink's own thread.
-pub(in crate::sinks) fn runtime() -> io::Result<Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()
 }
 
 /// Books what became of a request.

@@ -14,7 +14,6 @@ use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
 use prost::Message as _;
-use tokio::runtime::Runtime;
 use tonic::body::Body;
 use tonic::client::GrpcService;
 use tonic::codec::{Codec, CompressionEncoding, EncodeBuf, Encoder};
@@ -27,16 +26,17 @@ use super::config::{Compression, OtlpError};
 use crate::sinks::delivery::SinkError;
 use crate::sinks::http::answer::{LONGEST_WAIT, TOO_LARGE, quoted};
 use crate::sinks::http::connector::Connector;
+use crate::sinks::http::event_loop::EventLoop;
 use crate::sinks::http::failure::Failure;
 use crate::sinks::http::link::Link;
-use crate::sinks::http::{ClientConfig, ClientError, Credentials, LONGEST_ANSWER, USER_AGENT_TEXT, note, runtime};
+use crate::sinks::http::{ClientConfig, ClientError, Credentials, LONGEST_ANSWER, USER_AGENT_TEXT, note};
 use crate::socket::{FailureKind, SocketHealth};
 
 const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
 /// Exports over gRPC: one connection, one request at a time.
 pub(super) struct Grpc {
-    runtime: Runtime,
+    event_loop: EventLoop,
     connector: Connector,
     credentials: Credentials,
     headers: HeaderMap,
@@ -61,11 +61,11 @@ impl Grpc {
             tls.ask_for(b"h2");
         }
         headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(USER_AGENT_TEXT));
-        let runtime = runtime().map_err(ClientError::Runtime)?;
+        let event_loop = EventLoop::new().map_err(ClientError::Runtime)?;
         let origin = connector.endpoint.to_string();
         let origin =
             origin.parse().map_err(|_| ClientError::Endpoint(super::super::http::EndpointError::Syntax(origin)))?;
-        Ok(Self { runtime, connector, credentials, headers, timeout, compression, origin, link: None })
+        Ok(Self { event_loop, connector, credentials, headers, timeout, compression, origin, link: None })
     }
 
     pub(super) fn health(&self) -> Arc<SocketHealth> {
@@ -126,7 +126,7 @@ impl Grpc {
         };
         let (connector, timeout) = (&self.connector, self.timeout);
         let (link, origin, compression) = (&mut self.link, &self.origin, self.compression);
-        self.runtime.block_on(async {
+        self.event_loop.run(async {
             // A server may close a connection that is idle just when it is used again: that says nothing of the server.
             let was_used = link.as_ref().is_some_and(|link| link.is_used);
             match exchange(connector, link, message(), origin, compression, timeout).await {
