@@ -11,6 +11,7 @@ mod image;
 mod install;
 mod outage;
 mod peers;
+mod program;
 mod run;
 mod setup;
 mod soak;
@@ -45,13 +46,13 @@ enum Command {
     /// Build the Debian package
     Deb(deb::Options),
     /// Compare what the agent captures with Docker's own log, byte for byte, over a corpus of writers
-    Fidelity(fidelity::Options),
+    Fidelity(program::Options),
     /// Run the agent beside containers with mixed rates, crash loops and faults, and hold its figures against the bars
-    Soak(soak::Options),
+    Soak(program::Options),
     /// Take a destination away, kill the agent or change its configuration under load, and hold what arrives against the bars
-    Outage(outage::Options),
+    Outage(program::Options),
     /// Measure what capture costs, and write docs/results
-    Bench(bench::Options),
+    Bench(program::Options),
     /// Write what is made of the code: docs/configuration.md, and with --pictures docs/images
     Docs(docs::Options),
     /// Run the unit tests, then the integration tests against the kernel and a container engine
