@@ -58,7 +58,7 @@ impl Collector {
         let output =
             tempfile::Builder::new().prefix("ct-collected-").tempdir().context("no directory to collect in")?;
         let mut address = None;
-        let mut command = match self {
+        let command = match self {
             Self::Nobody => return Ok(None),
             Self::AgentNull | Self::AgentJson => {
                 let free = free_address()?;
@@ -72,23 +72,23 @@ impl Collector {
                 } else {
                     agent.args(["--format", "raw"]);
                 }
-                agent.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+                agent.args(arguments);
                 agent
             }
             Self::Follower => {
                 let mut follower = Command::new(programs::old_way()?);
                 let template = format!("{}/{{container_name}}.log", output.path().display());
                 follower.args(["--docker-host", &stage.engine.host(), "--file-path", &template]);
-                follower.stdout(Stdio::piped()).stderr(Stdio::null());
                 follower
             }
-            Self::Tailer => {
-                let mut tailer = tailer::command(&stage.logs(), output.path())?;
-                tailer.stdout(Stdio::null()).stderr(Stdio::null());
-                tailer
-            }
+            Self::Tailer => tailer::command(&stage.logs(), output.path())?,
         };
-        let child = command.stdin(Stdio::null()).spawn().context("the collector cannot be started")?;
+        // Whatever ends the benchmark ends the collector.
+        let mut bound = Command::new("setpriv");
+        bound.args(["--pdeathsig", "KILL"]).arg(command.get_program()).args(command.get_args());
+        bound.stdin(Stdio::null()).stderr(Stdio::null());
+        bound.stdout(if self == Self::Follower { Stdio::piped() } else { Stdio::null() });
+        let child = bound.spawn().context("the collector cannot be started")?;
         let mut running = Running { how: self, child, address, output };
         running.wait_ready()?;
         Ok(Some(running))
