@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Records the README's terminal session anew, from a real run on this machine:
+# Records the README's terminal session anew, from a real run on this machine, with an image `busybox` in its engine:
 #     pip install asciinema termtosvg-ng
-#     asciinema rec --cols 112 --rows 30 --overwrite --command docs/images/record.sh docs/images/quickstart.cast
-#     termtosvg-ng render docs/images/quickstart.cast docs/images/quickstart.svg --template window_frame
+#     cd docs/images && asciinema rec --cols 112 --rows 34 --idle-time-limit 2 --overwrite --command ./record.sh quickstart.cast
+#     sed -i "s#$(git rev-parse --show-toplevel)/#~/capture-agent/#" quickstart.cast
+#     termtosvg-ng render quickstart.cast quickstart.svg -m 150 -M 2000 -D 5000
 cd "$(dirname "$0")/../.." || exit 1
 
 run() {
