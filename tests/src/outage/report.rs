@@ -69,7 +69,7 @@ pub fn write(page: &Path, introduction: &str, section: &str) -> io::Result<()> {
         None => old,
         Some((before, rest)) => {
             let after = rest.find("\n## ").map_or("", |next| &rest[next + 1..]);
-            format!("{}\n{after}", before.trim_end())
+            format!("{}\n\n{after}", before.trim_end())
         }
     };
     fs::write(page, format!("{}\n\n{}\n", kept.trim_end(), section.trim_end()))
