@@ -38,7 +38,7 @@ impl Program {
         self.printed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The scheduling policies of its threads of this name: the 41st field of proc_pid_stat(5).
+    /// The scheduling policies of its threads of this name: the 41st field of `proc_pid_stat(5)`.
     pub fn policies_of(&self, thread: &str) -> Result<Vec<u32>> {
         let mut policies = Vec::new();
         for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
