@@ -26,7 +26,7 @@ pub struct Death {
 pub struct Missing {
     /// For which there is no excuse.
     pub lost: u64,
-    /// Written less than [`ON_ITS_WAY`] before a kill.
+    /// Written less than `ON_ITS_WAY` before a kill.
     pub on_their_way: u64,
     /// The longest time before the kill that one of those was written.
     pub oldest: Duration,
