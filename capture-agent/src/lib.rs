@@ -10,6 +10,7 @@ pub mod client;
 pub mod config;
 pub mod containers;
 pub mod delivery;
+pub mod doctor;
 pub mod histogram;
 pub mod kernel;
 pub mod live;

@@ -3,6 +3,7 @@
 mod agent;
 mod ask;
 mod docker;
+mod doctor;
 mod exec;
 mod flags;
 mod run;
@@ -37,6 +38,9 @@ enum Command {
     Run(run::RunArgs),
     /// Check the configuration that `run` would have with the same arguments, and say what was checked.
     Validate(validate::ValidateArgs),
+    /// Check what this host gives the agent, and say what is missing, what that costs and what to do: exits with 0 if
+    /// all is there, 1 if something is missing, 2 if the agent cannot run.
+    Doctor(doctor::DoctorArgs),
     /// Print a JSON Schema of the configuration file, for editors and other tools.
     Schema,
     /// Run a command and capture it like a container; ends with its exit status.
@@ -60,6 +64,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(args),
             Command::Validate(args) => validate::validate(&args),
+            Command::Doctor(args) => doctor::doctor(&args),
             Command::Schema => schema(),
             Command::Exec(args) => exec::exec(args),
             Command::Tail(args) => tail::tail(&args),

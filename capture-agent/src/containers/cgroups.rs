@@ -42,8 +42,22 @@ impl Hierarchy {
     ///
     /// [`KernelError::NoCgroup2`] on a host with cgroup v1 only.
     pub fn find() -> Result<Self, KernelError> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        mount_point(&mounts).map(|root| Self { root }).ok_or(KernelError::NoCgroup2)
+        Self::find_in(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+    }
+
+    /// Finds the mount in a `/proc/<pid>/mountinfo`.
+    ///
+    /// # Errors
+    ///
+    /// As [`find`](Self::find).
+    pub fn find_in(mounts: &str) -> Result<Self, KernelError> {
+        mount_point(mounts).map(|root| Self { root }).ok_or(KernelError::NoCgroup2)
+    }
+
+    /// The hierarchy that stands below `root`, which need not be a mount point.
+    #[must_use]
+    pub fn at(root: PathBuf) -> Self {
+        Self { root }
     }
 
     /// The mount point.

@@ -11,6 +11,7 @@ use capture_common::{Config, RELAY_ALWAYS, RELAY_NEVER, RELAY_WHEN_NEEDED};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::error::chain;
 use super::shared::{ConfigGlobal, SlotTable};
 use super::{KernelError, offsets, preflight};
 
@@ -244,18 +245,4 @@ fn refused(program: &'static str, error: &ProgramError) -> KernelError {
         other => chain(other),
     };
     KernelError::Load { program, cause }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text.replace('\n', " ")
 }

@@ -6,6 +6,7 @@ mod error;
 mod load;
 mod offsets;
 mod preflight;
+pub mod probe;
 mod shared;
 mod slots;
 mod stats;
@@ -13,7 +14,10 @@ mod stats;
 pub use clock::{WallClock, monotonic};
 pub use error::KernelError;
 pub use load::{AttachMode, CaptureSide, Kernel, KernelConfig};
-pub use preflight::{check, tracefs};
+pub use offsets::resolve_in;
+pub use preflight::{
+    CAPABILITIES, Capability, Held, OLDEST_KERNEL, Privileges, VMLINUX_BTF, check, check_version, tracefs,
+};
 pub use shared::{Record, RingUse, SlotTable, container_id, decode};
 pub use slots::{Registration, Streams, is_relayed};
 pub use stats::{BpfStats, ProgramStats};

@@ -17,8 +17,16 @@ use super::preflight::VMLINUX_BTF;
 /// [`KernelError::NoBtf`] where the kernel has none, [`KernelError::BadBtf`] where it cannot be read, and
 /// [`KernelError::MissingField`], which names the member.
 pub fn resolve() -> Result<Offsets, KernelError> {
-    let bytes = fs::read(VMLINUX_BTF).map_err(|_| KernelError::NoBtf)?;
-    let types = Types::parse(&bytes).ok_or_else(|| KernelError::BadBtf { cause: "not in BTF format".to_owned() })?;
+    resolve_in(&fs::read(VMLINUX_BTF).map_err(|_| KernelError::NoBtf)?)
+}
+
+/// As [`resolve`], in the BTF of a kernel that need not be the running one.
+///
+/// # Errors
+///
+/// [`KernelError::BadBtf`] and [`KernelError::MissingField`].
+pub fn resolve_in(btf: &[u8]) -> Result<Offsets, KernelError> {
+    let types = Types::parse(btf).ok_or_else(|| KernelError::BadBtf { cause: "not in BTF format".to_owned() })?;
     let member = |structure: &'static str, path: &'static str| {
         types.offset_of(structure, path).ok_or(KernelError::MissingField { structure, path })
     };

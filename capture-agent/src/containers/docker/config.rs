@@ -78,6 +78,15 @@ impl DockerConfig {
         directory: Arc<Directory>,
         wanted: mpsc::Receiver<String>,
     ) -> Result<DockerClient, DockerError> {
+        Ok(DockerClient::new(self.connector()?, self.resubscribe, directory, wanted))
+    }
+
+    /// What makes connections.
+    ///
+    /// # Errors
+    ///
+    /// The configuration is no good.
+    pub(super) fn connector(&self) -> Result<Connector, DockerError> {
         for (name, duration) in [("deadline", self.deadline), ("resubscription interval", self.resubscribe)] {
             if duration.is_zero() {
                 return Err(DockerError::Zero(name));
@@ -89,9 +98,8 @@ impl DockerConfig {
             (Endpoint::Unix(_), Some(_)) => return Err(DockerError::TlsOverUnix(self.endpoint.clone())),
             (Endpoint::Tcp { host, .. }, Some(files)) => Some(Tls::new(files.clone(), host)?),
         };
-        let connector =
-            Connector { endpoint, tls, deadline: self.deadline, health: Arc::default(), resolver: Resolver::default() };
-        Ok(DockerClient::new(connector, self.resubscribe, directory, wanted))
+        let (health, resolver) = (Arc::default(), Resolver::default());
+        Ok(Connector { endpoint, tls, deadline: self.deadline, health, resolver })
     }
 }
 

@@ -10,6 +10,7 @@ mod endpoint;
 mod events;
 mod failure;
 mod queue;
+mod survey;
 mod tls;
 mod transport;
 
@@ -30,6 +31,7 @@ use self::connect::Connector;
 use self::events::{Change, Replay, Subscription};
 use self::failure::Failure;
 use self::queue::{Queue, Roster};
+pub use self::survey::{RunningContainer, Survey, SurveyError};
 pub use self::tls::{TlsError, TlsFiles};
 use self::transport::Line;
 use super::directory::{Directory, Metadata};
