@@ -35,6 +35,8 @@ pub enum Need {
     Prometheus,
     /// Making packages, and checking them and what else is shipped in `deploy/`.
     Packages,
+    /// What reads man pages, as people do.
+    Pages,
     /// A file tailer, which the benchmarks compare with.
     Tailer,
 }
@@ -122,6 +124,13 @@ const PARTS: &[Part] = &[
         find: || located("chromium"),
         // Without a font there is nothing to see on a picture.
         install: |installer| installer.apt(&["chromium", "fonts-dejavu-core"]),
+    },
+    Part {
+        need: Need::Pages,
+        name: "groff",
+        why: "reads the man pages in a test",
+        find: || located("groff"),
+        install: |installer| installer.apt(&["groff-base"]),
     },
     Part {
         need: Need::Tailer,

@@ -27,7 +27,15 @@ struct Totals {
 
 /// Runs all tests; the last line of the output is the sum over them.
 pub fn command(options: &Options) -> Outcome {
-    setup::ensure(&[Need::Bpf, Need::Browser, Need::Engine, Need::Packages, Need::Peers, Need::Prometheus])?;
+    setup::ensure(&[
+        Need::Bpf,
+        Need::Browser,
+        Need::Engine,
+        Need::Packages,
+        Need::Pages,
+        Need::Peers,
+        Need::Prometheus,
+    ])?;
     build::object()?;
     build::agent(true)?;
     // Started once here, so that not every test binary starts and stops one of its own.

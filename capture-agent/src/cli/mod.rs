@@ -6,6 +6,7 @@ mod docker;
 mod doctor;
 mod exec;
 mod flags;
+mod handbook;
 mod run;
 mod settings;
 pub mod signals;
@@ -49,6 +50,10 @@ enum Command {
     Tail(tail::TailArgs),
     /// Show the containers of a running agent on this terminal, by what they write.
     Top(top::TopArgs),
+    /// Print completions for a shell: bash, zsh or fish.
+    Completions(handbook::CompletionsArgs),
+    /// Print the man page, or write the pages of all commands into a directory.
+    Man(handbook::ManArgs),
     /// Move into a cgroup and become a command. What `exec` starts.
     #[command(hide = true)]
     EnterCgroup(exec::EnterArgs),
@@ -69,6 +74,8 @@ impl Cli {
             Command::Exec(args) => exec::exec(args),
             Command::Tail(args) => tail::tail(&args),
             Command::Top(args) => top::top(args),
+            Command::Completions(args) => handbook::completions(&args),
+            Command::Man(args) => handbook::man(&args),
             Command::EnterCgroup(args) => exec::enter(&args),
         }
     }
