@@ -20,7 +20,7 @@ use crate::containers::cgroups::Hierarchy;
 use crate::containers::directory::Directory;
 use crate::containers::discovery::{Discovery, Found};
 use crate::containers::docker::{DockerClient, DockerConfig};
-use crate::delivery::{Control, Fanout, GRACE};
+use crate::delivery::{Control, Fanout, GRACE, SinkSpec};
 use crate::kernel::{self, BpfStats, Kernel, KernelConfig, SlotTable};
 use crate::live::LiveStats;
 use crate::memory;
@@ -96,6 +96,19 @@ impl AgentSettings {
     ///
     /// What is wrong with the host or the settings, in one sentence.
     pub fn build(self) -> anyhow::Result<Agent> {
+        self.build_with(None)
+    }
+
+    /// As [`build`](Self::build), and all records go to one sink of the caller's instead of those that are configured.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn build_for(self, sink: SinkSpec) -> anyhow::Result<Agent> {
+        self.build_with(Some(sink))
+    }
+
+    fn build_with(self, sink: Option<SinkSpec>) -> anyhow::Result<Agent> {
         let CaptureSection { attach, side, .. } = self.capture;
         let mut problems = Vec::new();
         self.capture.problems(&mut problems);
@@ -149,7 +162,10 @@ impl AgentSettings {
             output_closed: output_closed.clone(),
         };
         let sinks = fanout.control();
-        add_sinks(self.sinks, &surroundings, &sinks)?;
+        match sink {
+            Some(sink) => sinks.add(sink)?,
+            None => add_sinks(self.sinks, &surroundings, &sinks)?,
+        }
         let next_shaping = NextShaping::default();
         let (reader, stop_reader) = ReaderConfig {
             kernel: Arc::clone(&kernel),

@@ -69,7 +69,7 @@ fn script(generator: impl Generator) -> Vec<u8> {
     script
 }
 
-/// clap_complete 4.6 looks for the program's commands under two spellings where its name has a hyphen, so that nothing
+/// `clap_complete` 4.6 looks for the program's commands under two spellings where its name has a hyphen, so that nothing
 /// after a command would be completed: <https://github.com/clap-rs/clap/issues/6421>.
 fn bash() -> Vec<u8> {
     let script = String::from_utf8_lossy(&script(Bash)).replace("capture__subcmd__agent", "capture__agent");

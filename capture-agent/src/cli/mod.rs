@@ -2,6 +2,7 @@
 
 mod agent;
 mod ask;
+mod audit;
 mod docker;
 mod doctor;
 mod exec;
@@ -39,6 +40,9 @@ enum Command {
     Run(run::RunArgs),
     /// Check the configuration that `run` would have with the same arguments, and say what was checked.
     Validate(validate::ValidateArgs),
+    /// Capture for a while and compare with the engine's own json-file logs on disk, byte for byte: exits with 0 if they
+    /// are equal, 1 if they differ, 2 if there is no saying.
+    Audit(audit::AuditArgs),
     /// Check what this host gives the agent, and say what is missing, what that costs and what to do: exits with 0 if
     /// all is there, 1 if something is missing, 2 if the agent cannot run.
     Doctor(doctor::DoctorArgs),
@@ -69,6 +73,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(args),
             Command::Validate(args) => validate::validate(&args),
+            Command::Audit(args) => audit::audit(&args),
             Command::Doctor(args) => doctor::doctor(&args),
             Command::Schema => schema(),
             Command::Exec(args) => exec::exec(args),

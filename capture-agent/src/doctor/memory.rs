@@ -74,21 +74,16 @@ fn limit(host: &Host) -> Option<Limit> {
         })
     };
     let v1 = hierarchy::v1_controllers(&mounts).into_iter().find(|(controller, _)| controller == "memory");
-    let limits = match v1 {
-        Some((_, mount)) => {
-            let path = mount.join(path_of("memory")?);
-            vec![(path.clone(), hierarchical_limit(host, &path)?)]
-        }
-        None => {
-            let mount = crate::containers::cgroups::Hierarchy::find_in(&mounts).ok()?;
-            let path = mount.root().join(path_of("")?);
-            let above = path.ancestors().take_while(|path| path.starts_with(mount.root()));
-            above
-                .filter_map(|path| {
-                    Some((path.to_owned(), host.read(path.join("memory.max")).ok()?.parse::<u64>().ok()?))
-                })
-                .collect()
-        }
+    let limits = if let Some((_, mount)) = v1 {
+        let path = mount.join(path_of("memory")?);
+        vec![(path.clone(), hierarchical_limit(host, &path)?)]
+    } else {
+        let mount = crate::containers::cgroups::Hierarchy::find_in(&mounts).ok()?;
+        let path = mount.root().join(path_of("")?);
+        let above = path.ancestors().take_while(|path| path.starts_with(mount.root()));
+        let limit =
+            |path: &Path| Some((path.to_owned(), host.read(path.join("memory.max")).ok()?.parse::<u64>().ok()?));
+        above.filter_map(limit).collect()
     };
     let (path, bytes) = limits.into_iter().filter(|(_, bytes)| *bytes < NO_LIMIT).min_by_key(|(_, bytes)| *bytes)?;
     Some(Limit { bytes, by: format!("limit of the cgroup {}", path.display()) })

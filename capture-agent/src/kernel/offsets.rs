@@ -20,7 +20,7 @@ pub fn resolve() -> Result<Offsets, KernelError> {
     resolve_in(&fs::read(VMLINUX_BTF).map_err(|_| KernelError::NoBtf)?)
 }
 
-/// As [`resolve`], in the BTF of a kernel that need not be the running one.
+/// Resolves everything that the eBPF programs ask for in the BTF of a kernel, which need not be the running one.
 ///
 /// # Errors
 ///

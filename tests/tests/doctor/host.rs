@@ -19,7 +19,7 @@ fn nothing_is_missing_here() -> Result<()> {
     doctor(&["--attach", "syscalls", "--ring-size", "1MiB"])?.says("attach modes", &["chosen: syscalls"])?;
 
     let table =
-        process::output(Command::new(workspace::agent_binary()).arg("doctor"), std::time::Duration::from_secs(60))?;
+        process::output(Command::new(workspace::agent_binary()).arg("doctor"), std::time::Duration::from_mins(1))?;
     let table = String::from_utf8(table.stdout)?;
     assert!(table.contains("✓ kernel ") && table.contains("checks: the agent can run here"), "{table}");
     assert!(!table.contains('\x1b'), "colours, and no terminal: {table}");
