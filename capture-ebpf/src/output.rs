@@ -8,7 +8,8 @@ use aya_ebpf::helpers::generated::{
     bpf_ktime_get_ns, bpf_loop, bpf_probe_read_user,
 };
 use capture_common::{
-    COMM_LEN, ContainerSlot, LostReason, MAX_PAYLOAD, MAX_STEPS, OutputStream, RecordHeader, RecordKind, Side, SlotState, Via,
+    COMM_LEN, ContainerSlot, LostReason, MAX_PAYLOAD, MAX_STEPS, OutputStream, RecordHeader, RecordKind, Side,
+    SlotState, Via,
 };
 
 use crate::account;
