@@ -162,10 +162,7 @@ impl AgentSettings {
             output_closed: output_closed.clone(),
         };
         let sinks = fanout.control();
-        match sink {
-            Some(sink) => sinks.add(sink)?,
-            None => add_sinks(self.sinks, &surroundings, &sinks)?,
-        }
+        add_sinks(sink, self.sinks, &surroundings, &sinks)?;
         let next_shaping = NextShaping::default();
         let (reader, stop_reader) = ReaderConfig {
             kernel: Arc::clone(&kernel),
@@ -332,8 +329,16 @@ impl Agent {
     }
 }
 
-/// Starts the sinks.
-fn add_sinks(configured: Sinks, surroundings: &Surroundings, sinks: &Control) -> anyhow::Result<()> {
+/// Starts the sinks: `only` this one, if there is one.
+fn add_sinks(
+    only: Option<SinkSpec>,
+    configured: Sinks,
+    surroundings: &Surroundings,
+    sinks: &Control,
+) -> anyhow::Result<()> {
+    if let Some(only) = only {
+        return Ok(sinks.add(only)?);
+    }
     for (name, config) in &configured.or_default().0 {
         let spec = surroundings.spec(name, config).map_err(|error| anyhow::anyhow!("{error}"))?;
         sinks.add(spec)?;

@@ -1,9 +1,14 @@
-//! A ring made too small on purpose: what is lost is counted to the byte.
+//! A ring made too small on purpose, and an agent that stands still now and then: what is lost is counted to the byte.
 
-use std::{thread, time::Duration};
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use capture_writers::Content;
+use rustix::process::Signal;
 
 use super::{
     Options,
@@ -18,12 +23,26 @@ use super::{
 /// Text that marks a gap in `raw` output; `{bytes}` and `{reason}` are filled in.
 const MARK: &str = "<<gap {bytes} {reason}>>";
 
+/// How long the agent stands still at a time: the ring is full after a part of a millisecond. Left alone it keeps up.
+const STILL: Duration = Duration::from_millis(50);
+/// How long it goes on then.
+const AT_WORK: Duration = Duration::from_millis(50);
+
 /// Big writes against the smallest ring.
 pub(super) fn run(options: &Options, programs: &Programs) -> Result<Outcome> {
     let stage = Stage::with(options, programs, &["--ring-size", "256KiB", "--gap-marker", MARK])?;
     let case = Case::new("small-ring", &["sh", "-c", "for i in 1 2 3 4 5 6 7 8; do /writer write-8m 1; done"]);
     let container = Running::start(&stage.engine, &case)?;
-    container.wait()?;
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let halting = scope.spawn(|| halt_now_and_then(&stage, &done));
+        let waited = container.wait();
+        done.store(true, Relaxed);
+        match halting.join() {
+            Ok(halted) => halted.and(waited.map(drop)),
+            Err(_) => bail!("who halts the agent panicked"),
+        }
+    })?;
     let written = Content::Lines(8 << 20).bytes("out", 1).repeat(8);
     let mut outcome = Outcome::default();
     for _ in 0..60 {
@@ -40,6 +59,16 @@ pub(super) fn run(options: &Options, programs: &Programs) -> Result<Outcome> {
     drop(container);
     stage.close()?;
     Ok(outcome)
+}
+
+fn halt_now_and_then(stage: &Stage, done: &AtomicBool) -> Result<()> {
+    while !done.load(Relaxed) {
+        stage.agent.signal(Signal::STOP)?;
+        thread::sleep(STILL);
+        stage.agent.signal(Signal::CONT)?;
+        thread::sleep(AT_WORK);
+    }
+    Ok(())
 }
 
 fn fault(books: &Books, written: &[u8], got: &[u8]) -> Option<String> {
