@@ -30,7 +30,9 @@ impl Terminal {
         let side = || File::options().read(true).write(true).open(name.to_str().unwrap_or_default());
         // A session of its own, whose controlling terminal this becomes: keys that are signals reach it.
         let mut session = Command::new("setsid");
-        session.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
+        // Whoever runs the tests in the background has them ignore what a key sends, and what they start with them.
+        session.args(["--ctty", "--wait", "env", "--default-signal=INT,QUIT"]);
+        session.arg(command.get_program()).args(command.get_args());
         session.env("TERM", "xterm-256color").env_remove("NO_COLOR");
         let child = session.stdin(side()?).stdout(side()?).stderr(side()?).spawn().context("setsid")?;
         let screen = Arc::new(Mutex::new(vt100::Parser::new(size(rows)?, size(columns)?, 0)));
