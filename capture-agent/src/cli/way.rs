@@ -98,3 +98,51 @@ fn retry(config: &RetryConfig) -> RetryPolicy {
         dead_letters: config.dead_letter_path.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn spec(config: serde_json::Value) -> SinkSpec {
+        let config: SinkConfig = serde_json::from_value(config).unwrap();
+        let surroundings = Surroundings { state_dir: PathBuf::from("/state"), output_closed: CancellationToken::new() };
+        surroundings.spec(&"files".parse().unwrap(), &config).unwrap()
+    }
+
+    #[test]
+    fn all_that_is_said_of_delivery_is_handed_on() {
+        let spec = spec(json!({"file": {
+            "path": "/logs/{container_name}",
+            "batch": {"max_bytes": "64KiB", "max_records": 7, "timeout": "20ms"},
+            "buffer": {"type": "disk", "max_bytes": "1GiB", "fsync_interval": "0s", "on_full": "drop_oldest"},
+            "retry": {
+                "initial": "1s", "max": "2s", "give_up_after": "3s", "max_splits": 4, "dead_letter_path": "/refused",
+            },
+        }}));
+        let timeout = Duration::from_millis(20);
+        assert_eq!(spec.batch, delivery::BatchLimits { max_bytes: 64 << 10, max_records: 7, timeout });
+        let Buffer::Disk(disk) = spec.buffer else { panic!("{:?}", spec.buffer) };
+        assert_eq!((disk.directory, disk.capacity), (PathBuf::from("/state/buffer/files"), 1 << 30));
+        assert_eq!((disk.on_full, disk.fsync_interval), (delivery::OnFull::DropOldest, Duration::ZERO));
+        let retry = RetryPolicy {
+            initial: Duration::from_secs(1),
+            max: Duration::from_secs(2),
+            give_up_after: Some(Duration::from_secs(3)),
+            max_splits: 4,
+            dead_letters: Some(PathBuf::from("/refused")),
+        };
+        assert_eq!(spec.retry, retry);
+    }
+
+    #[test]
+    fn what_is_not_said_is_as_for_a_destination_on_this_machine() {
+        let spec = spec(json!({"console": {}}));
+        assert_eq!((spec.batch, spec.retry), (delivery::BatchLimits::LOCAL, RetryPolicy::default()));
+        assert_eq!(spec.buffer, Buffer::MEMORY);
+        assert!(spec.filter.is_none() && spec.closed.is_some());
+    }
+}

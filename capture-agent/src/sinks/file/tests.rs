@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::open::MAX_OPEN;
 use super::rotation::moved_away;
 use super::*;
+use crate::config::SinkContext;
 use crate::pipeline::record::{Account, Content};
 use crate::sinks::encode::Encoding;
 
@@ -238,4 +239,47 @@ fn one_file_that_cannot_be_written_costs_the_others_nothing() {
     std::os::unix::fs::symlink("/dev/full", at("a")).unwrap();
     files.reopen();
     assert!(matches!(files.write(&lines(&origins[0], 0..3)), Err(SinkError::Retry { .. })));
+}
+
+#[test]
+fn files_are_as_their_configuration_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let said = serde_json::json!({
+        "path": format!("{}/{{container_name}}", directory.path().display()),
+        "encoding": "raw",
+        "rotation": {"max_bytes": "30", "max_age": "1h", "keep": 2, "compression": "gzip"},
+        "idle_timeout": "1ms",
+    });
+    let config: FileConfig = serde_json::from_value(said).unwrap();
+    let mut files = config.build(SinkContext { name: "file".parse().unwrap(), host: String::new() });
+    files.check().unwrap();
+    let a = origin("a");
+    files.write(&lines(&a, 0..12)).unwrap();
+    let path = directory.path().join("a");
+    assert_eq!(fs::read_to_string(&path).unwrap(), text(9..12));
+    eventually("two files to be kept, compressed", || {
+        let (moved, _) = moved_away(&path).unwrap();
+        moved.len() == 2 && moved.iter().all(|file| file.extension().is_some_and(|extension| extension == "gz"))
+    });
+    std::thread::sleep(Duration::from_millis(5));
+    files.tick();
+    assert_eq!(files.open.len(), 0);
+}
+
+#[test]
+fn a_place_where_no_file_can_be_is_told_by_the_check() {
+    let directory = tempfile::tempdir().unwrap();
+    let check = |path: String| {
+        let mut files = FileConfig::at(path.parse().unwrap())
+            .build(SinkContext { name: "file".parse().unwrap(), host: String::new() });
+        files.check().map_err(|error| error.to_string())
+    };
+    let root = directory.path().display();
+    assert_eq!(check(format!("{root}/not/there/yet/{{stream}}.log")), Ok(()));
+    fs::write(directory.path().join("taken"), "").unwrap();
+    let told = check(format!("{root}/taken/{{stream}}.log")).unwrap_err();
+    assert_eq!(told, format!("no file can be made in {root}/taken: {root}/taken is no directory"));
+    assert!(
+        check("/proc/self/{stream}.log".to_owned()).unwrap_err().starts_with("no file can be made in /proc/self: ")
+    );
 }
