@@ -1,6 +1,7 @@
 //! Pushes, read by decoders of others and judged by Loki's rules.
 
 use anyhow::{Context, Result, ensure};
+use capture_agent::config::Secret;
 use capture_agent::sinks::delivery::{Refused, Sink, SinkError};
 use capture_agent::sinks::encode::Encoding;
 use capture_agent::sinks::loki::{Loki, LokiConfig};
@@ -191,6 +192,19 @@ fn a_tenant_that_is_missing_is_told_by_the_check_and_by_what_is_refused() -> Res
         let is_expected = matches!(&outcome, Err(SinkError::Refused { cause, reason: "unauthorized" })
             if cause.contains("no org id"));
         ensure!(is_expected, "{outcome:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn headers_of_the_user_go_with_each_request() -> Result<()> {
+    let (peer, config) = start(&[])?;
+    let headers = [("X-Team".to_owned(), Secret::from("blue".to_owned()))].into();
+    let mut sink = build(&LokiConfig { headers, ..config })?;
+    for _ in 0..2 {
+        sink.write(&Source::new("web").lines(1))?;
+        let (_, body) = http::get(peer.address(), "/requests")?;
+        ensure!(body.to_lowercase().contains("\"x-team\": \"blue\""), "{body}");
     }
     Ok(())
 }
