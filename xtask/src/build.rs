@@ -57,7 +57,7 @@ fn keep(built: &Path, name: &str) -> Result<PathBuf> {
 pub fn agent(release: bool) -> Result<PathBuf> {
     let mut cargo = workspace::cargo();
     if release {
-        // Only the last step, the link, knows of it, so what it links is that of every other build (docs/decisions/0020).
+        // Only the last step, the link, knows of it, so what it links is that of every other build (docs/decisions/0015).
         cargo.args(["rustc", "--package", "capture-agent", "--bin", "capture-agent", "--release", "--"]);
         cargo.arg("-Ctarget-feature=+crt-static");
     } else {
