@@ -1,6 +1,7 @@
 //! `capture-agent audit` against real containers: equal where it is, and a difference is told with its place.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -66,7 +67,8 @@ fn whatever_is_written_is_equal_also_beside_another_agent() -> Result<()> {
     let all = [&two, &same, &terminal, &long, &rotated, &ends];
 
     let beside = Agent::start(Attach::Raw, &["--file-path", "/dev/null"])?;
-    let first = fs::metadata(log_of(&rotated)?)?;
+    // Open, so that no file after it gets its inode.
+    let first = fs::File::open(log_of(&rotated)?)?;
     let (code, found) = report(&engine, &["--for", "8s"], &all)?;
     ensure!(code == 0, "{found:#}");
     for (container, name, least) in [
@@ -88,7 +90,7 @@ fn whatever_is_written_is_equal_also_beside_another_agent() -> Result<()> {
     ensure!(stream(&found, &same, "stderr")?["result"] == "nothing", "{found:#}");
     ensure!(stream(&found, &long, "stdout")?["bytes"].as_u64() > Some(2_000_000), "{found:#}");
     let now = fs::metadata(log_of(&rotated)?)?;
-    ensure!(std::os::unix::fs::MetadataExt::ino(&now) != std::os::unix::fs::MetadataExt::ino(&first), "not rotated");
+    ensure!(now.ino() != first.metadata()?.ino(), "not rotated");
     beside.terminate()?;
     Ok(())
 }

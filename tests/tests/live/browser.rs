@@ -87,10 +87,15 @@ impl Browser {
 
     /// Waits until an expression is true.
     pub fn until(&mut self, what: &str, expression: &str) -> Result<()> {
+        self.until_within(what, expression, DEADLINE)
+    }
+
+    /// The same, for what may take longer.
+    pub fn until_within(&mut self, what: &str, expression: &str, deadline: Duration) -> Result<()> {
         let begun = std::time::Instant::now();
         while self.value(expression)? != true {
-            if begun.elapsed() > DEADLINE {
-                bail!("{what}: not within {} s; the page complained of {:?}", DEADLINE.as_secs(), self.complaints);
+            if begun.elapsed() > deadline {
+                bail!("{what}: not within {} s; the page complained of {:?}", deadline.as_secs(), self.complaints);
             }
             std::thread::sleep(Duration::from_millis(50));
         }

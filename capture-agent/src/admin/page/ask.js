@@ -20,7 +20,8 @@ function size(bytes) {
   while (bytes >= 1000 && unit < units.length - 1) { bytes /= 1024; unit++; }
   return `${unit && bytes < 99.95 ? bytes.toFixed(1) : Math.round(bytes)} ${units[unit]}`;
 }
-const count = (number) => Math.round(number).toLocaleString('en');
+const DIGITS = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
+const count = (number) => DIGITS.format(number);
 function age(seconds) {
   if (seconds < 90) return `${Math.round(seconds)} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;

@@ -14,16 +14,22 @@ const SVG = 'http://www.w3.org/2000/svg';
 function row(id) {
   const tr = make('tr');
   tr.dataset.id = id;
+  tr.setAttribute('role', 'row');
   const cells = Array.from({ length: 7 }, (_, place) => tr.appendChild(make('td', place > 1 ? 'number' : '')));
+  for (const cell of cells) cell.setAttribute('role', 'cell');
   const name = cells[0].appendChild(make('span')), image = cells[0].appendChild(make('span', 'image'));
   const svg = document.createElementNS(SVG, 'svg'), path = document.createElementNS(SVG, 'path');
   svg.setAttribute('class', 'spark');
   svg.setAttribute('viewBox', `0 0 ${POINTS - 1} 20`);
   svg.setAttribute('preserveAspectRatio', 'none');
   cells[1].appendChild(svg).appendChild(path);
-  return { tr, name, image, path, cells, history: [], drawn: '', container: null };
+  const r = { tr, name, image, path, cells, history: [], drawn: '', container: null, skipped: false };
+  // Out of sight no curve is drawn, and the one it has is redrawn as it comes in sight.
+  tr.addEventListener('contentvisibilityautostatechange', (event) => { r.skipped = event.skipped; spark(r); });
+  return r;
 }
 function spark(row) {
+  if (row.skipped) return;
   const most = Math.max(1, ...row.history), from = POINTS - row.history.length;
   let d = '';
   for (let i = 0; i < row.history.length; i++) {
@@ -45,7 +51,8 @@ function showContainers(answer) {
     r.container = container;
     put(r.name, container.name);
     put(r.image, container.image ?? '');
-    r.cells[0].title = Object.entries(container.labels).map(([key, value]) => `${key}=${value}`).join('\n');
+    const labels = Object.entries(container.labels).map(([key, value]) => `${key}=${value}`).join('\n');
+    if (r.cells[0].title !== labels) r.cells[0].title = labels;
     spark(r);
     put(r.cells[2], size(container.rate.bytes));
     put(r.cells[3], count(container.rate.lines));

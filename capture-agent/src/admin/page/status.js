@@ -48,12 +48,15 @@ function showSinks(answer) {
 }
 
 // ---- once a second ----
+/** How often, and how long an answer may take, in milliseconds. */
+const PERIOD = 1000, PATIENCE = 5000;
 let looking = null;
 async function look() {
   clearTimeout(looking);
+  const asked = performance.now();
   if (!document.hidden) {
     try {
-      const answers = await Promise.all(['agent', rows.size ? 'containers' : 'containers?history=1', 'sinks'].map((path) => ask(path).then((answer) => answer.text())));
+      const answers = await Promise.all(['agent', rows.size ? 'containers' : 'containers?history=1', 'sinks'].map((path) => ask(path, AbortSignal.timeout(PATIENCE)).then((answer) => answer.text())));
       const begun = performance.now();
       const [agent, containers, sinks] = answers.map((text) => JSON.parse(text));
       showContainers(containers);
@@ -70,7 +73,7 @@ async function look() {
   // Nobody looks at all of them: the browser keeps no more than it is asked to.
   if (performance.getEntriesByName('update').length > 600) performance.clearMeasures('update');
   clearTimeout(looking);
-  looking = setTimeout(look, 1000);
+  looking = setTimeout(look, Math.max(0, PERIOD - (performance.now() - asked)));
 }
 document.addEventListener('visibilitychange', () => {
   if (document.hidden) stream?.abort();

@@ -1,6 +1,8 @@
 // ---- live tail ----
 const log = byId('log');
 const kept = [];
+/** How long lines are gathered, in milliseconds: what comes at once is laid out once, and nobody reads faster. */
+const TOGETHER = 100;
 let fresh = [], paused = false, search = '', stream = null, scheduled = false;
 
 /** Colours of terminals are left out, and what else would steer one is made visible. */
@@ -35,7 +37,7 @@ const matches = (line) => !search || line.note || find(line.message) >= 0 || lin
 function add(line) {
   fresh.push(line);
   if (fresh.length > KEPT) fresh.splice(0, fresh.length - KEPT);
-  if (!scheduled && !paused) { scheduled = true; requestAnimationFrame(showFresh); }
+  if (!scheduled && !paused) { scheduled = true; setTimeout(() => requestAnimationFrame(showFresh), TOGETHER); }
 }
 function showFresh() {
   scheduled = false;
