@@ -24,6 +24,7 @@ use self::open::{OpenFiles, named};
 pub use self::rotation::{Compression, Rotation};
 use super::delivery::{Receipt, Refused, Sink, SinkError};
 use super::encode::Encoder;
+use super::template::{self, Fault, Part};
 use crate::config::SinkName;
 use crate::pipeline::record::{Origin, Record};
 
@@ -37,21 +38,23 @@ const UNWRITABLE: &str = "unwritable";
 
 /// A path with `{container_name}`, `{container_id}` and `{stream}` in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathTemplate(Vec<Part>);
+pub struct PathTemplate(Vec<Part<Field>>);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    Text(String),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
     ContainerName,
     ContainerId,
     Stream,
 }
 
+const FIELDS: [(&str, Field); 3] =
+    [("container_name", Field::ContainerName), ("container_id", Field::ContainerId), ("stream", Field::Stream)];
+
 /// Why a path template cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TemplateError {
     /// A name in braces that is not a field.
-    #[error("unknown field {{{0}}}; the fields are {{container_name}}, {{container_id}} and {{stream}}")]
+    #[error("unknown field {{{0}}}; the fields are {fields}", fields = template::names(&FIELDS))]
     UnknownField(String),
     /// `{` without `}`.
     #[error("`{{` without `}}`")]
@@ -65,21 +68,10 @@ impl std::str::FromStr for PathTemplate {
     type Err = TemplateError;
 
     fn from_str(text: &str) -> Result<Self, TemplateError> {
-        let mut parts = Vec::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once('{') {
-            let (field, after) = after.split_once('}').ok_or(TemplateError::Unclosed)?;
-            parts.push(Part::Text(before.to_owned()));
-            parts.push(match field {
-                "container_name" => Part::ContainerName,
-                "container_id" => Part::ContainerId,
-                "stream" => Part::Stream,
-                other => return Err(TemplateError::UnknownField(other.to_owned())),
-            });
-            rest = after;
-        }
-        parts.push(Part::Text(rest.to_owned()));
-        parts.retain(|part| !matches!(part, Part::Text(text) if text.is_empty()));
+        let parts = template::parse(text, &FIELDS).map_err(|fault| match fault {
+            Fault::Unknown(name) => TemplateError::UnknownField(name),
+            Fault::Unclosed => TemplateError::Unclosed,
+        })?;
         if parts.is_empty() { Err(TemplateError::Empty) } else { Ok(Self(parts)) }
     }
 }
@@ -89,13 +81,12 @@ impl std::str::FromStr for PathTemplate {
 /// [`PathTemplate::from_str`]: std::str::FromStr::from_str
 impl fmt::Display for PathTemplate {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|part| {
-            formatter.write_str(match part {
-                Part::Text(text) => text,
-                Part::ContainerName => "{container_name}",
-                Part::ContainerId => "{container_id}",
-                Part::Stream => "{stream}",
-            })
+        self.0.iter().try_for_each(|part| match part {
+            Part::Text(text) => formatter.write_str(text),
+            Part::Field(field) => {
+                let name = FIELDS.iter().find(|(_, named)| named == field).map_or("", |(name, _)| name);
+                write!(formatter, "{{{name}}}")
+            }
         })
     }
 }
@@ -143,9 +134,9 @@ impl PathTemplate {
             match part {
                 Part::Text(text) => path.push_str(text),
                 // Docker's names hold no slash; another engine's must not lead out of the directory either.
-                Part::ContainerName => path.push_str(&origin.name().replace('/', "_")),
-                Part::ContainerId => path.push_str(&origin.container_id),
-                Part::Stream => path.push_str(stream.as_str()),
+                Part::Field(Field::ContainerName) => path.push_str(&origin.name().replace('/', "_")),
+                Part::Field(Field::ContainerId) => path.push_str(&origin.container_id),
+                Part::Field(Field::Stream) => path.push_str(stream.as_str()),
             }
         }
         path.into()

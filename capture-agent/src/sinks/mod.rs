@@ -11,3 +11,4 @@ pub mod logfmt;
 pub mod loki;
 pub mod otlp;
 mod pieces;
+mod template;

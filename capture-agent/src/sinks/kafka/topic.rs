@@ -3,19 +3,14 @@
 use capture_common::Stream;
 
 use crate::pipeline::record::Origin;
+use crate::sinks::template::{self, Fault, Part};
 
 /// Longest name of a topic.
 const LONGEST: usize = 249;
 
 /// A name with fields in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Template(Vec<Part>);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    Text(String),
-    Field(Field),
-}
+pub(super) struct Template(Vec<Part<Field>>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Field {
@@ -41,7 +36,7 @@ pub enum TopicError {
     #[error("the topic is empty")]
     Empty,
     /// A name in braces that is not a field.
-    #[error("topic: unknown field {{{name}}}; the fields are {}", field_names())]
+    #[error("topic: unknown field {{{name}}}; the fields are {}", template::names(&FIELDS))]
     Field {
         /// The name.
         name: String,
@@ -54,27 +49,16 @@ pub enum TopicError {
     Character(String),
 }
 
-fn field_names() -> String {
-    FIELDS.map(|(name, _)| format!("{{{name}}}")).join(", ")
-}
-
 impl Template {
     pub(super) fn parse(text: &str) -> Result<Self, TopicError> {
-        let mut parts = Vec::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once('{') {
-            let (name, after) = after.split_once('}').ok_or(TopicError::Unclosed)?;
-            let field = FIELDS.iter().find(|(field, _)| *field == name);
-            let (_, field) = field.ok_or_else(|| TopicError::Field { name: name.to_owned() })?;
-            parts.extend([Part::Text(before.to_owned()), Part::Field(*field)]);
-            rest = after;
-        }
-        parts.push(Part::Text(rest.to_owned()));
-        parts.retain(|part| !matches!(part, Part::Text(text) if text.is_empty()));
+        let parts = template::parse(text, &FIELDS).map_err(|fault| match fault {
+            Fault::Unknown(name) => TopicError::Field { name },
+            Fault::Unclosed => TopicError::Unclosed,
+        })?;
         if parts.is_empty() {
             return Err(TopicError::Empty);
         }
-        let is_fine = |part: &Part| !matches!(part, Part::Text(text) if !text.chars().all(is_legal));
+        let is_fine = |part: &Part<Field>| !matches!(part, Part::Text(text) if !text.chars().all(is_legal));
         if parts.iter().all(is_fine) { Ok(Self(parts)) } else { Err(TopicError::Character(text.to_owned())) }
     }
 

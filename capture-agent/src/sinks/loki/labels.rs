@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use capture_common::Stream;
 
 use crate::pipeline::record::Origin;
+use crate::sinks::template::{self, Fault, Part};
 
 /// Where compose keeps the names that it gave.
 const COMPOSE_PROJECT: &str = "com.docker.compose.project";
@@ -42,7 +43,7 @@ pub enum LabelError {
     #[error("{0:?} is no name of a label; take letters, digits and _, not a digit first, and not two _ first")]
     Name(String),
     /// A name in braces that is not a field.
-    #[error("label {label}: unknown field {{{field}}}; the fields are {}", field_names())]
+    #[error("label {label}: unknown field {{{field}}}; the fields are {}", template::names(&FIELDS))]
     Field {
         /// The label.
         label: String,
@@ -57,19 +58,9 @@ pub enum LabelError {
     Control(String),
 }
 
-fn field_names() -> String {
-    FIELDS.map(|(name, _)| format!("{{{name}}}")).join(", ")
-}
-
 /// Labels with templates of their values.
 #[derive(Clone, Debug)]
-pub(super) struct Labels(Vec<(String, Vec<Part>)>);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    Text(String),
-    Field(Field),
-}
+pub(super) struct Labels(Vec<(String, Vec<Part<Field>>)>);
 
 impl Labels {
     /// From names and templates.
@@ -90,7 +81,7 @@ impl Labels {
     pub(super) fn render(&self, origin: &Origin, stream: Stream, host: &str) -> Vec<String> {
         let mut pairs = Vec::with_capacity(self.0.len());
         for (label, parts) in &self.0 {
-            let value: String = parts.iter().map(|part| part.value(origin, stream, host)).collect();
+            let value: String = parts.iter().map(|part| value(part, origin, stream, host)).collect();
             if !value.is_empty() {
                 pairs.push(pair(label, &value));
             }
@@ -103,38 +94,29 @@ impl Labels {
     }
 }
 
-impl Part {
-    fn value<'a>(&'a self, origin: &'a Origin, stream: Stream, host: &'a str) -> &'a str {
-        let metadata = origin.metadata.as_deref();
-        let label = |key| metadata.and_then(|metadata| metadata.labels.get(key)).map_or("", String::as_str);
-        match self {
-            Self::Text(text) => text,
-            Self::Field(Field::Container) => origin.name(),
-            Self::Field(Field::Stream) => stream.as_str(),
-            Self::Field(Field::Host) => host,
-            Self::Field(Field::ComposeProject) => label(COMPOSE_PROJECT),
-            Self::Field(Field::ComposeService) => label(COMPOSE_SERVICE),
-            Self::Field(Field::Image) => metadata.map_or("", |metadata| &metadata.image),
-        }
+/// What a part of a template is for a container's stream.
+fn value<'a>(part: &'a Part<Field>, origin: &'a Origin, stream: Stream, host: &'a str) -> &'a str {
+    let metadata = origin.metadata.as_deref();
+    let label = |key| metadata.and_then(|metadata| metadata.labels.get(key)).map_or("", String::as_str);
+    match part {
+        Part::Text(text) => text,
+        Part::Field(Field::Container) => origin.name(),
+        Part::Field(Field::Stream) => stream.as_str(),
+        Part::Field(Field::Host) => host,
+        Part::Field(Field::ComposeProject) => label(COMPOSE_PROJECT),
+        Part::Field(Field::ComposeService) => label(COMPOSE_SERVICE),
+        Part::Field(Field::Image) => metadata.map_or("", |metadata| &metadata.image),
     }
 }
 
-fn parts(label: &str, template: &str) -> Result<Vec<Part>, LabelError> {
-    if template.chars().any(char::is_control) {
+fn parts(label: &str, text: &str) -> Result<Vec<Part<Field>>, LabelError> {
+    if text.chars().any(char::is_control) {
         return Err(LabelError::Control(label.to_owned()));
     }
-    let mut parts = Vec::new();
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once('{') {
-        let (name, after) = after.split_once('}').ok_or_else(|| LabelError::Unclosed(label.to_owned()))?;
-        let field = FIELDS.iter().find(|(field, _)| *field == name);
-        let unknown = || LabelError::Field { label: label.to_owned(), field: name.to_owned() };
-        let (_, field) = field.ok_or_else(unknown)?;
-        parts.extend([Part::Text(before.to_owned()), Part::Field(*field)]);
-        rest = after;
-    }
-    parts.push(Part::Text(rest.to_owned()));
-    Ok(parts)
+    template::parse(text, &FIELDS).map_err(|fault| match fault {
+        Fault::Unknown(field) => LabelError::Field { label: label.to_owned(), field },
+        Fault::Unclosed => LabelError::Unclosed(label.to_owned()),
+    })
 }
 
 /// `[a-zA-Z_][a-zA-Z0-9_]*`, and not one of those that Loki keeps for itself.
