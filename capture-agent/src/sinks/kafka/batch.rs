@@ -8,7 +8,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _};
 
-use super::client::Client;
+use super::client::{Client, reports};
 use super::producer::Producer;
 use super::topic::Template;
 use super::{KafkaError, LONGEST_LOOK};
@@ -98,7 +98,11 @@ fn produce(
             }
         }
     }
-    for (place, report) in client.reports(given, timeout) {
+    let (reports, is_spent) = reports(producer, given, timeout);
+    if is_spent {
+        client.spend();
+    }
+    for (place, report) in reports {
         match report {
             Ok(()) => {}
             Err(Code::MessageSizeTooLarge) => outcome.too_large.push(place),

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::producer::{Producer as _, PurgeConfig};
 
+use super::KafkaError;
 use super::producer::{Producer, Report, Setup};
-use super::{KafkaError, reports_of};
 use crate::config::reload::Stamp;
 
 /// How often reports are looked for: a poll of the client's takes all of its time.
@@ -48,34 +48,41 @@ impl Client {
     pub(super) fn prepare(&mut self) -> Result<&Producer, KafkaError> {
         if let Some((code, reason)) = self.producer.as_ref().and_then(|producer| producer.client().fatal_error()) {
             tracing::warn!(sink = self.sink, ?code, reason, "the Kafka client cannot go on and is started anew");
-            self.is_spent = true;
+            self.spend();
         }
-        if self.is_spent {
-            self.retire();
+        if std::mem::take(&mut self.is_spent)
+            && let Some(spent) = self.producer.take()
+        {
+            self.inherit(&spent);
         }
         let stamps = self.setup.stamps();
-        if self.producer.is_none() || stamps != self.stamps {
-            match self.setup.create(&self.sink) {
-                Ok(producer) => {
-                    self.retire();
-                    self.producer = Some(producer);
+        let producer = match self.producer.take() {
+            Some(current) if stamps == self.stamps => current,
+            Some(current) => match self.setup.create(&self.sink) {
+                Ok(new) => {
+                    self.inherit(&current);
+                    new
                 }
-                Err(error) if self.producer.is_some() => {
+                Err(error) => {
                     tracing::warn!(sink = self.sink, %error, "the files that were read before are kept");
+                    current
                 }
-                Err(error) => return Err(error),
-            }
-            // Also of a file that is no good: it is not looked at again before it changes.
-            self.stamps = stamps;
-        }
-        self.producer.as_ref().ok_or_else(|| KafkaError::Client("there is none".to_owned()))
+            },
+            None => self.setup.create(&self.sink)?,
+        };
+        // Also of a file that is no good: it is not looked at again before it changes.
+        self.stamps = stamps;
+        Ok(self.producer.insert(producer))
     }
 
-    fn retire(&mut self) {
-        if let Some(producer) = self.producer.take() {
-            self.trouble = producer.context().trouble().or(self.trouble.take());
-        }
-        self.is_spent = false;
+    /// Keeps what was last wrong with the cluster as a client goes.
+    fn inherit(&mut self, old: &Producer) {
+        self.trouble = old.context().trouble().or(self.trouble.take());
+    }
+
+    /// It has given records up, and is not used any more.
+    pub(super) fn spend(&mut self) {
+        self.is_spent = true;
     }
 
     pub(super) fn is_spent(&self) -> bool {
@@ -94,35 +101,36 @@ impl Client {
             producer.context().forget_trouble();
         }
     }
+}
 
-    /// Waits for the reports of the records at these places, no longer than `timeout` and what librdkafka needs to notice
-    /// that it is over; then takes back those that the client still has. One without a report by then has timed out, too.
-    pub(super) fn reports(&mut self, mut places: HashSet<usize>, timeout: Duration) -> Vec<Report> {
-        let mut reports = Vec::with_capacity(places.len());
-        let Some(producer) = &self.producer else { return reports_of(places, Code::State) };
-        let begun = Instant::now();
-        let mut give_up_at = begun + timeout + SLACK;
-        while !places.is_empty() {
-            producer.poll(if begun.elapsed() < MOMENTS { POLL } else { LAZY_POLL });
-            let mut is_overdue = false;
-            for (place, outcome) in producer.context().take() {
-                if places.remove(&place) {
-                    is_overdue |= outcome == Err(Code::MessageTimedOut);
-                    reports.push((place, outcome));
-                }
-            }
-            let now = Instant::now();
-            if !self.is_spent && (is_overdue || now >= give_up_at) && !places.is_empty() {
-                // Nothing may overtake what was not delivered in its time. The next reports are about this.
-                producer.purge(PurgeConfig::default().queue().inflight());
-                self.is_spent = true;
-                give_up_at = now + SLACK;
-            } else if self.is_spent && now >= give_up_at {
-                reports.extend(reports_of(std::mem::take(&mut places), Code::MessageTimedOut));
-            } else {
-                self.is_spent |= is_overdue;
+/// Waits for the reports of the records at these places, no longer than `timeout` and what librdkafka needs to notice that
+/// it is over; then takes back those that the client still has. One without a report by then has timed out, too. Says as
+/// well whether the client gave records up, and is spent.
+pub(super) fn reports(producer: &Producer, mut places: HashSet<usize>, timeout: Duration) -> (Vec<Report>, bool) {
+    let mut reports = Vec::with_capacity(places.len());
+    let mut is_spent = false;
+    let begun = Instant::now();
+    let mut give_up_at = begun + timeout + SLACK;
+    while !places.is_empty() {
+        producer.poll(if begun.elapsed() < MOMENTS { POLL } else { LAZY_POLL });
+        let mut is_overdue = false;
+        for (place, outcome) in producer.context().take() {
+            if places.remove(&place) {
+                is_overdue |= outcome == Err(Code::MessageTimedOut);
+                reports.push((place, outcome));
             }
         }
-        reports
+        let now = Instant::now();
+        if !is_spent && (is_overdue || now >= give_up_at) && !places.is_empty() {
+            // Nothing may overtake what was not delivered in its time. The next reports are about this.
+            producer.purge(PurgeConfig::default().queue().inflight());
+            is_spent = true;
+            give_up_at = now + SLACK;
+        } else if is_spent && now >= give_up_at {
+            reports.extend(places.drain().map(|place| (place, Err(Code::MessageTimedOut))));
+        } else {
+            is_spent |= is_overdue;
+        }
     }
+    (reports, is_spent)
 }

@@ -17,7 +17,7 @@ use rdkafka::producer::Producer as _;
 use self::batch::{Form, Outcome, deliver};
 use self::client::Client;
 pub use self::config::{KafkaCompression, KafkaConfig, KafkaError, SaslConfig, SaslMechanism};
-use self::producer::{Report, Setup};
+use self::producer::Setup;
 use self::topic::Template;
 pub use self::topic::TopicError;
 use super::delivery::{Receipt, Sink, SinkError};
@@ -114,11 +114,6 @@ impl Sink for Kafka {
     fn connections(&self) -> Option<Arc<SocketHealth>> {
         Some(Arc::clone(&self.health))
     }
-}
-
-/// The same report of each record.
-fn reports_of(places: impl IntoIterator<Item = usize>, code: Code) -> Vec<Report> {
-    places.into_iter().map(|place| (place, Err(code))).collect()
 }
 
 fn kind(code: Option<Code>) -> FailureKind {
