@@ -6,6 +6,7 @@
 pub mod agent;
 #[cfg(feature = "bench")]
 pub mod bench;
+pub mod black_hole;
 pub mod cgroups;
 pub mod container;
 pub mod daemon;
@@ -25,6 +26,7 @@ pub mod soak;
 pub mod workspace;
 
 pub use agent::{Agent, Attach};
+pub use black_hole::BlackHole;
 pub use container::Container;
 pub use engine::Engine;
 pub use record::Record;

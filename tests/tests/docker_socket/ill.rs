@@ -5,10 +5,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use capture_tests::{Agent, Attach};
+use capture_tests::{Agent, Attach, BlackHole};
 
 use crate::certificates::Authority;
-use crate::peer::{self, BlackHole, Peer};
+use crate::peer::{self, Peer};
 
 /// Failures to see. The waits between them are the agent's own; each would leave something behind if one did.
 const FAILURES: f64 = 6.0;

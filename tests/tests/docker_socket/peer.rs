@@ -1,7 +1,7 @@
 //! Peers that listen on a socket and then behave badly.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 use std::time::Duration;
@@ -45,28 +45,6 @@ impl Peer {
     /// The address of its socket, as `--docker-host` takes it.
     pub fn host(&self) -> String {
         format!("unix://{}", self.directory.path().join("docker.sock").display())
-    }
-}
-
-/// A port of TCP where the kernel drops what would connect, as a host does that is gone.
-pub struct BlackHole {
-    address: SocketAddr,
-    _listener: TcpListener,
-    _first: TcpStream,
-}
-
-impl BlackHole {
-    /// The queue takes one connection and is full then.
-    pub fn new() -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        rustix::net::listen(&listener, 0)?;
-        let address = listener.local_addr()?;
-        Ok(Self { address, _first: TcpStream::connect(address)?, _listener: listener })
-    }
-
-    /// Its address.
-    pub fn address(&self) -> SocketAddr {
-        self.address
     }
 }
 

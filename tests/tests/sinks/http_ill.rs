@@ -7,8 +7,9 @@ use capture_agent::config::units::Period;
 use capture_agent::sinks::delivery::{Sink, SinkError};
 use capture_agent::sinks::loki::{Loki, LokiConfig};
 use capture_agent::socket::FailureKind;
+use capture_tests::BlackHole;
 
-use crate::ill::{self, BlackHole, Server, answer};
+use crate::ill::{self, Server, answer};
 use crate::records::{Connected as _, Source, context};
 
 /// What the sink may take for a connection, and for an answer.
@@ -70,7 +71,7 @@ fn nobody_there_is_said_at_once_and_a_black_hole_in_time() -> Result<()> {
     };
     assert_retry(&write(&mut sink(&format!("http://{nobody}"))?)?, "cannot be reached: Connection refused")?;
     let hole = BlackHole::new()?;
-    assert_retry(&write(&mut sink(&format!("http://{}", hole.address))?)?, "cannot be reached: no")?;
+    assert_retry(&write(&mut sink(&format!("http://{}", hole.address()))?)?, "cannot be reached: no")?;
     let unknown = write(&mut sink("http://nowhere.invalid:3100")?)?;
     assert_retry(&unknown, "http://nowhere.invalid:3100 cannot be reached")?;
     Ok(())

@@ -72,23 +72,6 @@ impl Server {
     }
 }
 
-/// A port where the kernel drops what would connect, as a host does that is gone.
-pub struct BlackHole {
-    pub address: SocketAddr,
-    _listener: TcpListener,
-    _first: TcpStream,
-}
-
-impl BlackHole {
-    /// The queue takes one connection and is full then.
-    pub fn new() -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        rustix::net::listen(&listener, 0)?;
-        let address = listener.local_addr()?;
-        Ok(Self { address, _first: TcpStream::connect(address)?, _listener: listener })
-    }
-}
-
 /// An HTTP answer with a body.
 pub fn answer(status: &str, headers: &[(&str, &str)], body: &str) -> String {
     let headers: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
