@@ -209,6 +209,11 @@ fn it_holds_what_it_should() -> Result<()> {
         "./usr/lib/systemd/system/capture-agent.service",
         "./etc/capture-agent/config.yaml",
         "./etc/default/capture-agent",
+        "./usr/share/man/man8/capture-agent.8.gz",
+        "./usr/share/man/man8/capture-agent-run.8.gz",
+        "./usr/share/bash-completion/completions/capture-agent",
+        "./usr/share/zsh/vendor-completions/_capture-agent",
+        "./usr/share/fish/vendor_completions.d/capture-agent.fish",
         "./usr/share/doc/capture-agent/copyright",
         "./usr/share/doc/capture-agent/configuration.md",
     ] {
