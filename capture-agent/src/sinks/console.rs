@@ -3,12 +3,17 @@
 mod config;
 
 use std::io::{self, Write};
+use std::ops::Range;
 
 pub use self::config::ConsoleConfig;
 use super::delivery::{Receipt, Sink, SinkError};
 use super::encode::Encoder;
 use crate::config::SinkName;
 use crate::pipeline::record::Record;
+
+/// What is encoded before it is written: so much is still in the processor's cache as the kernel copies it, and it fills a
+/// pipe.
+const PIECE: usize = 64 << 10;
 
 /// Writes to standard output.
 #[derive(Debug)]
@@ -33,19 +38,16 @@ impl Sink for Console {
 
     fn write(&mut self, records: &[Record]) -> Result<Receipt, SinkError> {
         self.buffer.clear();
-        for record in records {
+        let mut begun = 0;
+        for (index, record) in records.iter().enumerate() {
             self.encoder.encode(record, &mut self.buffer);
-        }
-        match self.flush() {
-            Ok(()) => Ok(Receipt::default()),
-            Err(error) => {
-                let cause = format!("standard output: {error}");
-                Err(match error.kind() {
-                    io::ErrorKind::BrokenPipe => SinkError::Closed { cause },
-                    _ => SinkError::Retry { cause, after: None },
-                })
+            if self.buffer.len() >= PIECE || index + 1 == records.len() {
+                self.flush().map_err(|error| failed(&error, begun..records.len()))?;
+                self.buffer.clear();
+                begun = index + 1;
             }
         }
+        Ok(Receipt::default())
     }
 
     fn takes_lines_together(&self) -> bool {
@@ -75,6 +77,16 @@ impl Console {
             }
         }
         io::stdout().flush()
+    }
+}
+
+/// What an error is for the records that are not written.
+fn failed(error: &io::Error, left: Range<usize>) -> SinkError {
+    let cause = format!("standard output: {error}");
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => SinkError::Closed { cause },
+        _ if left.start == 0 => SinkError::Retry { cause, after: None },
+        _ => SinkError::Partial { cause, after: None, left: left.collect(), refused: Vec::new() },
     }
 }
 

@@ -30,6 +30,9 @@ use crate::pipeline::record::{Origin, Record};
 
 /// How long a file is kept open that nothing is written to.
 const IDLE: Duration = Duration::from_mins(5);
+/// What is encoded for a file before it is written: so much is still in the processor's cache as the kernel copies it. By
+/// measure it costs half of what batches of some MiB do.
+const PIECE: usize = 64 << 10;
 /// Buffers that are kept for the next records, and how large each may be.
 const MAX_SPARE: usize = 16;
 const MAX_SPARE_BYTES: usize = 1 << 20;
@@ -164,6 +167,33 @@ struct Portion {
     bytes: Vec<u8>,
     /// Places of the records, and where each ends in the bytes.
     records: Vec<(usize, usize)>,
+    /// What became of a record that could not be appended. None is appended after it: they stay in their order.
+    end: Option<End>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// To be tried again.
+    Left,
+    /// No retry will help.
+    Hopeless,
+}
+
+/// What became of the records of a call that are not in their files.
+#[derive(Debug, Default)]
+struct Fates {
+    left: Vec<usize>,
+    refused: Vec<Refused>,
+    cause: Option<String>,
+}
+
+impl Fates {
+    fn add(&mut self, index: usize, end: End) {
+        match end {
+            End::Left => self.left.push(index),
+            End::Hopeless => self.refused.push(Refused { index, reason: UNWRITABLE }),
+        }
+    }
 }
 
 impl Files {
@@ -194,8 +224,9 @@ impl Files {
         Self { idle, ..self }
     }
 
-    /// The records in bytes, by file, in their order.
-    fn portions(&mut self, records: &[Record]) -> Vec<Portion> {
+    /// Encodes records and appends them to their files, piece by piece.
+    fn append_all(&mut self, records: &[Record]) -> Fates {
+        let mut fates = Fates::default();
         let mut portions: Vec<Portion> = Vec::new();
         let mut places: HashMap<PathBuf, usize> = HashMap::new();
         // Most records follow one of the same container and stream.
@@ -211,17 +242,47 @@ impl Files {
                     let path = self.template.render(&record.origin, record.stream);
                     *places.entry(path).or_insert_with_key(|path| {
                         let bytes = self.spare.pop().unwrap_or_default();
-                        portions.push(Portion { path: path.clone(), bytes, records: Vec::new() });
+                        portions.push(Portion { path: path.clone(), bytes, records: Vec::new(), end: None });
                         portions.len() - 1
                     })
                 }
             };
+            last = Some((record, place));
             let portion = &mut portions[place];
+            if let Some(end) = portion.end {
+                fates.add(index, end);
+                continue;
+            }
             self.encoder.encode(record, &mut portion.bytes);
             portion.records.push((index, portion.bytes.len()));
-            last = Some((record, place));
+            if portion.bytes.len() >= PIECE {
+                self.flush(portion, &mut fates);
+            }
         }
-        portions
+        // Each is tried, whatever became of the ones before it.
+        for mut portion in portions {
+            self.flush(&mut portion, &mut fates);
+            if self.spare.len() < MAX_SPARE && portion.bytes.capacity() <= MAX_SPARE_BYTES {
+                self.spare.push(portion.bytes);
+            }
+        }
+        fates
+    }
+
+    /// Appends what a portion holds.
+    fn flush(&mut self, portion: &mut Portion, fates: &mut Fates) {
+        let (written, failure) = self.append(portion);
+        if let Some(error) = failure {
+            let end = if is_hopeless(&error) { End::Hopeless } else { End::Left };
+            match end {
+                End::Hopeless => tracing::debug!(%error, "no such file can be"),
+                End::Left => fates.cause = Some(error.to_string()),
+            }
+            portion.records[written..].iter().for_each(|(index, _)| fates.add(*index, end));
+            portion.end = Some(end);
+        }
+        portion.bytes.clear();
+        portion.records.clear();
     }
 
     /// Appends a portion; how many of its records are in the file, and what kept the others from it.
@@ -271,28 +332,9 @@ impl Sink for Files {
     }
 
     fn write(&mut self, records: &[Record]) -> Result<Receipt, SinkError> {
-        let (mut left, mut refused, mut cause) = (Vec::new(), Vec::new(), None);
-        // Each is tried, whatever became of the ones before it.
-        for mut portion in self.portions(records) {
-            let (written, failure) = self.append(&portion);
-            let rest = portion.records[written..].iter().map(|(index, _)| *index);
-            match failure {
-                Some(error) if is_hopeless(&error) => {
-                    tracing::debug!(%error, "no such file can be");
-                    refused.extend(rest.map(|index| Refused { index, reason: UNWRITABLE }));
-                }
-                Some(error) => {
-                    left.extend(rest);
-                    cause = Some(error.to_string());
-                }
-                None => {}
-            }
-            portion.bytes.clear();
-            if self.spare.len() < MAX_SPARE && portion.bytes.capacity() <= MAX_SPARE_BYTES {
-                self.spare.push(portion.bytes);
-            }
-        }
+        let Fates { mut left, mut refused, cause } = self.append_all(records);
         left.sort_unstable();
+        refused.sort_unstable_by_key(|refusal| refusal.index);
         match cause {
             None => Ok(Receipt { refused }),
             Some(cause) if left.len() == records.len() => Err(SinkError::Retry { cause, after: None }),

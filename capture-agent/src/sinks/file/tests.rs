@@ -242,6 +242,33 @@ fn one_file_that_cannot_be_written_costs_the_others_nothing() {
 }
 
 #[test]
+fn of_what_comes_in_pieces_nothing_follows_what_is_left() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    std::os::unix::fs::symlink("/dev/full", at("full")).unwrap();
+    fs::create_dir(at("directory")).unwrap();
+    let origins = ["a", "full", "directory"].map(origin);
+    // Three pieces for each file.
+    let many = 3 * PIECE as u64 / 10;
+    let mut records = Vec::new();
+    for begin in (0..many).step_by(1000) {
+        for origin in &origins {
+            records.extend(lines(origin, begin..many.min(begin + 1000)));
+        }
+    }
+    let of = |name: &str| {
+        let is_its = |record: &Record| &*record.origin.container_id == name;
+        records.iter().enumerate().filter(|(_, record)| is_its(record)).map(|(index, _)| index).collect::<Vec<_>>()
+    };
+    let Err(SinkError::Partial { left, refused, .. }) = files(&directory).write(&records) else {
+        panic!("a part fails")
+    };
+    assert_eq!(left, of("full"));
+    assert_eq!(refused.iter().map(|refused| refused.index).collect::<Vec<_>>(), of("directory"));
+    assert_eq!(fs::read_to_string(at("a")).unwrap(), text(0..many));
+}
+
+#[test]
 fn files_are_as_their_configuration_says() {
     let directory = tempfile::tempdir().unwrap();
     let said = serde_json::json!({
