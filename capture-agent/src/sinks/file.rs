@@ -57,7 +57,7 @@ const FIELDS: [(&str, Field); 3] =
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TemplateError {
     /// A name in braces that is not a field.
-    #[error("unknown field {{{0}}}; the fields are {fields}", fields = template::names(&FIELDS))]
+    #[error("unknown field {{{0}}}; the fields are {{container_name}}, {{container_id}} and {{stream}}")]
     UnknownField(String),
     /// `{` without `}`.
     #[error("`{{` without `}}`")]
