@@ -68,7 +68,9 @@ impl Browser {
     pub fn open(&mut self, url: &str) -> Result<()> {
         let answer = self.call("Page.navigate", &json!({ "url": url }))?;
         ensure!(answer["errorText"].is_null(), "{url}: {}", answer["errorText"]);
-        Ok(())
+        // It is answered as soon as the page begins to come.
+        let is_there = format!("document.readyState === 'complete' && location.href === {}", json!(url));
+        self.until("the page to be there", &is_there)
     }
 
     /// Has the page prefer dark or light.
