@@ -116,6 +116,11 @@ pub(super) fn reports(producer: &Producer, mut places: HashSet<usize>, timeout: 
         let mut is_overdue = false;
         for (place, outcome) in producer.context().take() {
             if places.remove(&place) {
+                // What was taken back was, because its time was over: that is what went wrong.
+                let outcome = outcome.map_err(|code| match code {
+                    Code::PurgeQueue | Code::PurgeInflight => Code::MessageTimedOut,
+                    code => code,
+                });
                 is_overdue |= outcome == Err(Code::MessageTimedOut);
                 reports.push((place, outcome));
             }

@@ -118,14 +118,9 @@ impl Sink for Kafka {
 
 fn kind(code: Option<Code>) -> FailureKind {
     match code {
-        Some(
-            Code::MessageTimedOut
-            | Code::RequestTimedOut
-            | Code::OperationTimedOut
-            | Code::TimedOutQueue
-            | Code::PurgeQueue
-            | Code::PurgeInflight,
-        ) => FailureKind::Timeout,
+        Some(Code::MessageTimedOut | Code::RequestTimedOut | Code::OperationTimedOut | Code::TimedOutQueue) => {
+            FailureKind::Timeout
+        }
         Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve) => FailureKind::Io,
         Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL) => FailureKind::Denied,
         _ => FailureKind::Status,
