@@ -21,7 +21,7 @@ run() {
 run 'cargo xtask image'
 printf '\e[90m# Docker 20.10 of Debian: SYS_ADMIN stands for BPF and PERFMON\e[0m\n'
 run 'docker run --detach --name capture-agent --pid host --network host \
-    --read-only --cap-drop ALL --cap-add SYS_ADMIN --cap-add SYS_PTRACE --cap-add DAC_READ_SEARCH \
+    --read-only --cap-drop ALL --cap-add SYS_ADMIN --cap-add SYS_PTRACE --cap-add DAC_READ_SEARCH --cap-add SYS_NICE \
     --security-opt no-new-privileges --security-opt apparmor=unconfined --log-driver local \
     --volume /sys/fs/cgroup:/sys/fs/cgroup:ro --volume /var/run/docker.sock:/var/run/docker.sock:ro \
     --volume capture-agent:/var/lib/capture-agent capture-agent:latest run --format text' 2
