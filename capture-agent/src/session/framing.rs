@@ -1,6 +1,6 @@
 //! Bytes into lines.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 /// A line, or a piece of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,31 +55,32 @@ impl Framer {
         self.terminal = terminal;
     }
 
-    /// Takes the next bytes of the stream, and gives out what they complete.
-    pub fn push(&mut self, timestamp: u64, chunk: &Bytes, mut out: impl FnMut(Framed)) {
+    /// Takes the next bytes of the stream, and gives out what they complete. The chunk itself becomes its lines: to count
+    /// one more holder of memory that another thread lets go of costs as much as to look through a short line.
+    pub fn push(&mut self, timestamp: u64, mut chunk: Bytes, mut out: impl FnMut(Framed)) {
         if self.terminal || chunk.len() > self.max_line {
-            return self.push_each(timestamp, chunk, &mut |line| out(Framed::Line(line)));
+            return self.push_each(timestamp, &chunk, &mut |line| out(Framed::Line(line)));
         }
-        let mut start = 0;
         if !self.pending.is_empty() {
-            let end = memchr::memchr(b'\n', chunk);
-            self.piece(timestamp, chunk, 0, end.unwrap_or(chunk.len()), end.is_some(), &mut |line| {
+            let end = memchr::memchr(b'\n', &chunk);
+            self.piece(timestamp, &chunk, 0, end.unwrap_or(chunk.len()), end.is_some(), &mut |line| {
                 out(Framed::Line(line));
             });
-            start = end.map_or(chunk.len(), |newline| newline + 1);
+            chunk.advance(end.map_or(chunk.len(), |newline| newline + 1));
         }
         // No line in here is longer than the chunk, so none is too long.
-        if let Some(last) = memchr::memrchr(b'\n', &chunk[start..]) {
-            let end = start + last + 1;
-            let data = chunk.slice(start..end);
-            match memchr::memchr_iter(b'\n', &data).count() {
-                1 => out(Framed::Line(self.line(timestamp, data.slice(..data.len() - 1), true, false))),
-                count => out(Framed::Lines { timestamp, data, count: count as u32 }),
-            }
-            start = end;
+        let whole = memchr::memrchr(b'\n', &chunk).map_or(0, |last| last + 1);
+        if whole < chunk.len() {
+            self.append(timestamp, &chunk[whole..]);
+            chunk.truncate(whole);
         }
-        if start < chunk.len() {
-            self.append(timestamp, &chunk[start..]);
+        match memchr::memchr_iter(b'\n', &chunk).count() {
+            0 => {}
+            1 => {
+                chunk.truncate(whole - 1);
+                out(Framed::Line(self.line(timestamp, chunk, true, false)));
+            }
+            count => out(Framed::Lines { timestamp, data: chunk, count: count as u32 }),
         }
     }
 
@@ -183,7 +184,7 @@ mod tests {
         let mut framer = Framer::new(max_line);
         let mut lines = Vec::new();
         for (timestamp, chunk) in (1..).zip(chunks) {
-            framer.push(timestamp, &Bytes::copy_from_slice(chunk), |framed| lines.extend(each(framed)));
+            framer.push(timestamp, Bytes::copy_from_slice(chunk), |framed| lines.extend(each(framed)));
         }
         lines.extend(framer.flush(false));
         lines
@@ -199,7 +200,7 @@ mod tests {
         framer.set_terminal(true);
         let mut lines = Vec::new();
         for chunk in [&b"a\r\nb\r"[..], b"\n\r\r\nc\r"] {
-            framer.push(1, &Bytes::copy_from_slice(chunk), |framed| lines.extend(each(framed)));
+            framer.push(1, Bytes::copy_from_slice(chunk), |framed| lines.extend(each(framed)));
         }
         lines.extend(framer.flush(false));
         let texts: Vec<_> = lines.iter().map(|line| (&line.message[..], line.omitted)).collect();
@@ -218,8 +219,8 @@ mod tests {
     fn whole_lines_of_one_write_stay_together() {
         let mut framer = Framer::new(99);
         let mut out = Vec::new();
-        framer.push(1, &Bytes::from_static(b"a"), |framed| out.push(framed));
-        framer.push(2, &Bytes::from_static(b"b\nc\n\nd\ne"), |framed| out.push(framed));
+        framer.push(1, Bytes::from_static(b"a"), |framed| out.push(framed));
+        framer.push(2, Bytes::from_static(b"b\nc\n\nd\ne"), |framed| out.push(framed));
         let data = Bytes::from_static(b"c\n\nd\n");
         assert_eq!(out, [Framed::Line(line(1, "ab", true, false)), Framed::Lines { timestamp: 2, data, count: 3 }]);
         assert_eq!(framer.pending(), 1);

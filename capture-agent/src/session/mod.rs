@@ -233,20 +233,20 @@ struct Emit<'a> {
 impl Emit<'_> {
     fn step(&mut self, framer: &mut Framer, step: Step, reason: Option<&'static str>) {
         match step {
-            Step::Chunk(chunk) => {
+            Step::Chunk(Chunk { timestamp: completed, data, writer: chunk_writer }) => {
                 // What comes out first began in an earlier chunk, if anything waited.
                 let mut waited = framer.pending() > 0;
-                framer.push(chunk.timestamp, &chunk.data, |framed| {
-                    let writer = if std::mem::take(&mut waited) { self.writer.take() } else { chunk.writer };
+                framer.push(completed, data, |framed| {
+                    let writer = if std::mem::take(&mut waited) { self.writer.take() } else { chunk_writer };
                     match framed {
-                        Framed::Line(line) => self.line(line, chunk.timestamp, writer),
+                        Framed::Line(line) => self.line(line, completed, writer),
                         Framed::Lines { timestamp, data, count } => {
                             self.record(timestamp, timestamp, Content::Lines { data, count }, writer);
                         }
                     }
                 });
                 if !waited {
-                    *self.writer = chunk.writer;
+                    *self.writer = chunk_writer;
                 }
             }
             Step::Gap { bytes, timestamp } => {
