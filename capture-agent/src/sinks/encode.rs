@@ -35,8 +35,8 @@ pub struct Encoder {
     host: String,
     gap_marker: String,
     clock: TimestampCache,
-    /// What stands before the message of each of several lines.
-    head: Vec<u8>,
+    /// What stands between the messages of several lines, from one's quote to the other's.
+    between: Vec<u8>,
 }
 
 impl Encoder {
@@ -49,7 +49,7 @@ impl Encoder {
             host,
             gap_marker: DEFAULT_GAP_MARKER.to_owned(),
             clock: TimestampCache::default(),
-            head: Vec::new(),
+            between: Vec::new(),
         }
     }
 
@@ -107,22 +107,37 @@ impl Encoder {
         Ok(())
     }
 
-    /// Lines that differ in their message only: what stands before it and after it is rendered once.
+    /// Lines that differ in their message only: what stands between two messages is rendered once.
     fn json_lines(&mut self, record: &Record, data: &[u8], count: u32, out: &mut Vec<u8>) {
         let tail = record.origin.rendered.get_or_init(|| json_tail(&record.origin, &self.host));
-        self.head.clear();
-        self.head.extend_from_slice(b"{\"timestamp\":\"");
-        self.clock.write(record.timestamp, &mut self.head);
-        self.head.extend_from_slice(b"\",\"message\":");
         let stream = json_stream(record.stream);
-        out.reserve(data.len() + count as usize * (self.head.len() + stream.len() + tail.len() + 2));
+        self.between.clear();
+        self.between.extend_from_slice(b"\"");
+        self.between.extend_from_slice(stream);
+        self.between.extend_from_slice(tail);
+        let end = self.between.len();
+        self.between.extend_from_slice(b"{\"timestamp\":\"");
+        self.clock.write(record.timestamp, &mut self.between);
+        self.between.extend_from_slice(b"\",\"message\":\"");
+        out.reserve(data.len() + count as usize * self.between.len());
+        let (last, head) = self.between.split_at(end);
+        if json::are_plain(data) {
+            let mut before = head;
+            for line in each_line(data) {
+                out.extend_from_slice(before);
+                out.extend_from_slice(line);
+                before = &self.between;
+            }
+            out.extend_from_slice(last);
+            return;
+        }
+        let head = &head[..head.len() - 1];
         for line in each_line(data) {
-            out.extend_from_slice(&self.head);
+            out.extend_from_slice(head);
             if !json::string(line, out) {
                 out.extend_from_slice(b",\"_invalid_utf8\":true");
             }
-            out.extend_from_slice(stream);
-            out.extend_from_slice(tail);
+            out.extend_from_slice(&last[1..]);
         }
     }
 

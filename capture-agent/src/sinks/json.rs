@@ -9,14 +9,40 @@ const BLOCK: usize = 32;
 /// Appends `text` as a string in quotes. Whether it is UTF-8: what is not becomes U+FFFD.
 pub fn string(text: &[u8], out: &mut Vec<u8>) -> bool {
     out.push(b'"');
-    let is_text = text.is_ascii() || std::str::from_utf8(text).is_ok();
-    if is_text {
+    let is_text = if is_plain(text) {
+        out.extend_from_slice(text);
+        true
+    } else if std::str::from_utf8(text).is_ok() {
         escaped(text, out);
+        true
     } else {
         escaped(String::from_utf8_lossy(text).as_bytes(), out);
-    }
+        false
+    };
     out.push(b'"');
     is_text
+}
+
+/// Whether all of it is ASCII that stands in a string as it is.
+fn is_plain(text: &[u8]) -> bool {
+    all(text, |byte| is_plain_ascii(byte))
+}
+
+/// Whether all its lines are ASCII that stands in a string as it is.
+pub fn are_plain(lines: &[u8]) -> bool {
+    all(lines, |byte| is_plain_ascii(byte) | (byte == b'\n'))
+}
+
+/// Looks at whole blocks without a short cut, so that it is one comparison of all their bytes.
+fn all(text: &[u8], is_fine: impl Fn(u8) -> bool) -> bool {
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    blocks.iter().all(|block| block.iter().fold(true, |fine, byte| fine & is_fine(*byte)))
+        && rest.iter().all(|byte| is_fine(*byte))
+}
+
+const fn is_plain_ascii(byte: u8) -> bool {
+    // As a signed number what is not ASCII is less than a space, too.
+    (byte.cast_signed() >= 0x20) & (byte != b'"') & (byte != b'\\')
 }
 
 fn escaped(mut text: &[u8], out: &mut Vec<u8>) {

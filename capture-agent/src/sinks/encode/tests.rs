@@ -55,14 +55,20 @@ fn json_has_the_fields_of_docker_logs() {
 
 #[test]
 fn lines_of_one_write_are_as_each_by_itself() {
-    let messages =
-        ["first", "", "with \"quotes\"", "\u{fffd}"].map(|message| message.replace('\u{fffd}', "x").into_bytes());
-    let messages = [&messages[..], &[b"not \xff text".to_vec()]].concat();
-    let data: Vec<u8> = messages.iter().flat_map(|message| [&message[..], b"\n"].concat()).collect();
+    let plain = [&b"first"[..], b"", b"\x7f second", &[b'x'; 200]];
+    are_as_each_by_itself(&plain);
+    for special in [&b"with \"quotes\""[..], b"a\\b", b"\ttab", b"\x1f", "ä".as_bytes(), b"not \xff text"] {
+        are_as_each_by_itself(&[&plain[..], &[special]].concat());
+        are_as_each_by_itself(&[&[special][..], &plain].concat());
+    }
+}
+
+fn are_as_each_by_itself(messages: &[&[u8]]) {
+    let data: Vec<u8> = messages.iter().flat_map(|message| [message, &b"\n"[..]].concat()).collect();
     let together = record(Content::Lines { data: data.into(), count: messages.len() as u32 });
     assert_eq!(together.lines(), messages.len() as u64);
     for encoding in [Encoding::Json, Encoding::Text, Encoding::Logfmt, Encoding::Raw] {
-        let single = |message: &Vec<u8>| Content::Line {
+        let single = |message: &&[u8]| Content::Line {
             message: Bytes::copy_from_slice(message),
             newline: true,
             partial: false,
