@@ -7,13 +7,9 @@ use std::ops::Range;
 
 pub use self::config::ConsoleConfig;
 use super::delivery::{Receipt, Sink, SinkError};
-use super::encode::Encoder;
+use super::encode::{Encoder, PIECE};
 use crate::config::SinkName;
 use crate::pipeline::record::Record;
-
-/// What is encoded before it is written: so much is still in the processor's cache as the kernel copies it, and it fills a
-/// pipe.
-const PIECE: usize = 64 << 10;
 
 /// Writes to standard output.
 #[derive(Debug)]

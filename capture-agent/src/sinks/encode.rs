@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::{json, logfmt};
 use crate::pipeline::record::{Attributes, Content, Origin, Record};
 
+/// Bytes that a local sink encodes before it writes them: still in the processor's cache as the kernel copies them.
+pub(super) const PIECE: usize = 256 << 10;
+
 /// How a record is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -23,16 +23,13 @@ use self::housekeeping::Housekeeping;
 use self::open::{OpenFiles, named};
 pub use self::rotation::{Compression, Rotation};
 use super::delivery::{Receipt, Refused, Sink, SinkError};
-use super::encode::Encoder;
+use super::encode::{Encoder, PIECE};
 use super::template::{self, Fault, Part};
 use crate::config::SinkName;
 use crate::pipeline::record::{Origin, Record};
 
 /// How long a file is kept open that nothing is written to.
 const IDLE: Duration = Duration::from_mins(5);
-/// What is encoded for a file before it is written: so much is still in the processor's cache as the kernel copies it. By
-/// measure it costs half of what batches of some MiB do.
-const PIECE: usize = 64 << 10;
 /// Buffers that are kept for the next records, and how large each may be.
 const MAX_SPARE: usize = 16;
 const MAX_SPARE_BYTES: usize = 1 << 20;
