@@ -95,7 +95,8 @@ pub struct RecordHeader {
     pub generation: u32,
     /// Payload length in bytes.
     pub length: u32,
-    /// Process (thread group) that made the call, in the initial pid namespace.
+    /// Process (thread group) that made the call, in the initial pid namespace. Of output this and what follows is zero
+    /// unless [`GlobalCounters::identify`](crate::GlobalCounters::identify) asks for it.
     pub pid: u32,
     /// Thread that made the call, in the initial pid namespace.
     pub tid: u32,
@@ -103,8 +104,7 @@ pub struct RecordHeader {
     pub uid: u32,
     /// Zero.
     pub reserved2: u32,
-    /// Command name of that thread, padded with zeroes; zero unless
-    /// [`GlobalCounters::identify`](crate::GlobalCounters::identify) asks for it.
+    /// Command name of that thread, padded with zeroes.
     pub comm: [u8; COMM_LEN],
 }
 

@@ -62,43 +62,59 @@ pub struct Source<'a> {
     pub abi: Abi,
 }
 
+impl Source<'_> {
+    /// The head of the record that holds `length` bytes from `position` on.
+    #[inline(always)]
+    pub fn header(&self, position: u64, length: u64) -> RecordHeader {
+        let (thread, user, comm) = writer();
+        RecordHeader {
+            kind: RecordKind::Output as u8,
+            stream: self.stream,
+            via: self.via as u8,
+            reserved: 0,
+            slot: self.index,
+            cgroup_id: get(&self.slot.cgroup_id),
+            position,
+            // SAFETY: a plain helper.
+            timestamp: unsafe { bpf_ktime_get_ns() },
+            remaining: 0,
+            generation: get(&self.slot.generation) as u32,
+            length: length as u32,
+            pid: (thread >> 32) as u32,
+            tid: thread as u32,
+            uid: user as u32,
+            reserved2: 0,
+            comm,
+        }
+    }
+}
+
+/// Process and thread, user, and name of the command that writes, where they are asked for.
+#[inline(always)]
+fn writer() -> (u64, u64, [u8; COMM_LEN]) {
+    match GLOBALS.get(0) {
+        // SAFETY: plain helpers.
+        Some(globals) if get(&globals.identify) != 0 => unsafe {
+            (bpf_get_current_pid_tgid(), bpf_get_current_uid_gid(), bpf_get_current_comm().unwrap_or_default())
+        },
+        _ => (0, 0, [0; COMM_LEN]),
+    }
+}
+
 /// Copies the `accepted` bytes at `buffer` (or in the `count` segments that are listed there) into records.
 #[inline(always)]
 pub fn capture(source: &Source<'_>, buffer: u64, count: u64, accepted: u64) -> Option<()> {
-    let &Source { slot, index, stream, via, call, abi } = source;
-    let position = account::written(stream_at(slot, stream), accepted);
-
+    let &Source { slot, index, stream, call, abi, .. } = source;
     let stream_at = stream_at(slot, stream);
-    // SAFETY: plain helpers.
-    let header = unsafe {
-        let thread = bpf_get_current_pid_tgid();
-        RecordHeader {
-            kind: RecordKind::Output as u8,
-            stream,
-            via: via as u8,
-            reserved: 0,
-            slot: index,
-            cgroup_id: get(&slot.cgroup_id),
-            position,
-            timestamp: bpf_ktime_get_ns(),
-            remaining: 0,
-            generation: get(&slot.generation) as u32,
-            length: accepted as u32,
-            pid: (thread >> 32) as u32,
-            tid: thread as u32,
-            uid: bpf_get_current_uid_gid() as u32,
-            reserved2: 0,
-            comm: command(),
-        }
-    };
+    let position = account::written(stream_at, accepted);
     if call == Call::Write && accepted <= PAYLOAD {
-        ring::copy_in(&header, slot, stream_at, buffer);
+        ring::copy_in(source, stream_at, position, buffer, accepted);
         return Some(());
     }
 
     // SAFETY: a plain helper; the scratch entry is this CPU's, and preemption is off.
     let Scratch { draft, walk, .. } = unsafe { &mut *SCRATCH.get_ptr_mut(bpf_get_smp_processor_id())? };
-    draft.header = header;
+    draft.header = source.header(position, accepted);
     *walk = Walk {
         vector: buffer,
         vector_left: if call == Call::WriteVector { count } else { 0 },
@@ -120,28 +136,24 @@ pub fn capture(source: &Source<'_>, buffer: u64, count: u64, accepted: u64) -> O
     Some(())
 }
 
-/// The name of the command that writes, where it is asked for.
-#[inline(always)]
-fn command() -> [u8; COMM_LEN] {
-    match GLOBALS.get(0) {
-        Some(globals) if get(&globals.identify) != 0 => bpf_get_current_comm().unwrap_or_default(),
-        _ => [0; COMM_LEN],
-    }
-}
-
 /// Which of the container's streams an inode is.
 #[inline(always)]
 pub fn stream_of(slot: &ContainerSlot, inode: Inode) -> Option<u8> {
     let number = inode.number()?;
-    let stream: u8 = if number == get(&slot.streams[0].inode) {
+    let which: u8 = if number == get(&slot.streams[0].inode) {
         0
     } else if number == get(&slot.streams[1].inode) {
         1
     } else {
         return None;
     };
-    // A file elsewhere may have the same number. Read only now: nearly all that comes here matches.
-    (u64::from(inode.device()?) == get(&stream_at(slot, stream).device)).then_some(stream)
+    let stream = stream_at(slot, which);
+    // The inode that was noted: another one in its place would have another number.
+    if inode.address() == get(&stream.address) {
+        return Some(which);
+    }
+    // A file elsewhere may have the same number.
+    (u64::from(inode.device()?) == get(&stream.device)).then_some(which)
 }
 
 /// A stream by its index; a branch, because an index would bring a bounds check and its panic.

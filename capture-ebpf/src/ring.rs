@@ -10,6 +10,7 @@ use capture_common::{ContainerSlot, LostReason, MAX_PAYLOAD, OutputStream, Reade
 
 use crate::account;
 use crate::maps::{Draft, GLOBALS, RECORDS, config};
+use crate::output::Source;
 use crate::verifier::{at_most, fetch_add, get, no_more_than, set};
 
 const PAYLOAD: u64 = MAX_PAYLOAD as u64;
@@ -55,11 +56,11 @@ fn room(length: u64) -> u64 {
     }
 }
 
-/// Copies the `header.length` bytes at `from`, at most [`MAX_PAYLOAD`], straight into the ring buffer: the one copy that
-/// there has to be.
+/// Copies the `length` bytes at `from`, at most [`MAX_PAYLOAD`], straight into the ring buffer: the one copy that there
+/// has to be.
 #[inline(always)]
-pub fn copy_in(header: &RecordHeader, slot: &ContainerSlot, stream: &OutputStream, from: u64) {
-    let length = u64::from(header.length);
+pub fn copy_in(source: &Source<'_>, stream: &OutputStream, position: u64, from: u64, length: u64) {
+    let slot = source.slot;
     let room = room(length);
     let size = HEAD + room;
     if !has_share(slot, size) {
@@ -73,7 +74,7 @@ pub fn copy_in(header: &RecordHeader, slot: &ContainerSlot, stream: &OutputStrea
     let start = record.as_mut_ptr();
     // SAFETY: the record has `size` bytes, and ring buffer records are aligned to 8 bytes.
     let failed = unsafe {
-        start.cast::<RecordHeader>().write(*header);
+        start.cast::<RecordHeader>().write(source.header(position, length));
         let length = no_more_than(length, room);
         bpf_probe_read_user(start.add(HEAD as usize).cast(), length as u32, from as *const c_void)
     };

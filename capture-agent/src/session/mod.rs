@@ -1,6 +1,7 @@
 //! Container × stream: put chunks in order, frame them into lines, settle the accounts.
 
 mod arena;
+mod consumed;
 pub mod framing;
 pub mod ledger;
 mod lifecycle;

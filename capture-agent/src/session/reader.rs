@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::Session;
 use super::arena::Arenas;
+use super::consumed::Consumed;
 use super::ledger::Ledger;
 use super::order::Chunk;
 use super::positions::Positions;
@@ -207,6 +208,7 @@ impl Reader {
         self.ring_high_water = self.ring_high_water.max(self.ring_use.bytes());
         let now = Instant::now();
         let mut bytes = 0;
+        let mut consumed = Consumed::new(Arc::clone(&self.table), self.ring_size);
         for _ in 0..limit {
             let Some(item) = self.ring.next() else { return false };
             self.has_read = true;
@@ -226,17 +228,18 @@ impl Reader {
             if let Some(slot) = self.table.get(header.slot) {
                 // What a task writes to a terminal has no carriage returns yet; what the relay reads has.
                 terminal = header.via == Via::Relay as u8 && slot.streams[stream as usize].terminal.load(Relaxed) != 0;
-                if kind == RecordKind::Output {
-                    slot.ring_consumed.fetch_add(size, Relaxed);
-                }
+            }
+            if kind == RecordKind::Output {
+                consumed.add(header.slot, size);
+            } else {
+                // The slot may be given back now.
+                consumed.tell();
             }
             match (kind, data) {
                 (RecordKind::Output, Some(data)) => {
-                    let writer = (self.identify && header.via == Via::Write as u8).then_some(Writer {
-                        pid: header.pid,
-                        uid: header.uid,
-                        comm: header.comm,
-                    });
+                    // Records that were made before names were asked for have none.
+                    let is_named = self.identify && header.via == Via::Write as u8 && header.pid != 0;
+                    let writer = is_named.then_some(Writer { pid: header.pid, uid: header.uid, comm: header.comm });
                     let chunk = Chunk { timestamp: header.timestamp, data, writer };
                     let clock = self.clock;
                     let mut batch = std::mem::take(&mut self.batch);

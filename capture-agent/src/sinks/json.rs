@@ -25,12 +25,13 @@ pub fn string(text: &[u8], out: &mut Vec<u8>) -> bool {
 
 /// Whether all of it is ASCII that stands in a string as it is.
 fn is_plain(text: &[u8]) -> bool {
-    all(text, |byte| is_plain_ascii(byte))
+    all(text, is_plain_ascii)
 }
 
 /// Whether all its lines are ASCII that stands in a string as it is.
+#[must_use]
 pub fn are_plain(lines: &[u8]) -> bool {
-    all(lines, |byte| is_plain_ascii(byte) | (byte == b'\n'))
+    all(lines, |byte| is_plain_ascii(byte) || byte == b'\n')
 }
 
 /// Looks at whole blocks without a short cut, so that it is one comparison of all their bytes.
@@ -42,7 +43,7 @@ fn all(text: &[u8], is_fine: impl Fn(u8) -> bool) -> bool {
 
 const fn is_plain_ascii(byte: u8) -> bool {
     // As a signed number what is not ASCII is less than a space, too.
-    (byte.cast_signed() >= 0x20) & (byte != b'"') & (byte != b'\\')
+    byte.cast_signed() >= 0x20 && byte != b'"' && byte != b'\\'
 }
 
 fn escaped(mut text: &[u8], out: &mut Vec<u8>) {
