@@ -42,6 +42,12 @@ impl Failure {
     }
 
     pub(super) fn of_exchange(error: &hyper::Error, endpoint: &Endpoint) -> Self {
+        // A request that was still to be sent is canceled when its connection fails; what failed is the cause.
+        if error.is_canceled()
+            && let Some(cause) = error.source().and_then(|cause| cause.downcast_ref::<hyper::Error>())
+        {
+            return Self::of_exchange(cause, endpoint);
+        }
         let is_closed = error.is_incomplete_message() || error.is_closed() || error.is_canceled();
         let otherwise = if is_closed { FailureKind::Closed } else { FailureKind::Protocol };
         Self::of_broken(error, otherwise, endpoint)
@@ -71,5 +77,37 @@ impl Failure {
 impl From<Failure> for SinkError {
     fn from(failure: Failure) -> Self {
         Self::Retry { cause: failure.message, after: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use hyper::Request;
+    use hyper::client::conn::http1;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+    use crate::sinks::http::link::Link;
+
+    #[tokio::test]
+    async fn a_server_that_speaks_first_is_told_for_what_it_is() {
+        let endpoint: Endpoint = "http://mail.example".parse().unwrap();
+        let (client, mut server) = tokio::io::duplex(64);
+        let (sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(client)).await.unwrap();
+        let mut link = Link::new(sender, connection, &Arc::default());
+        let (sender, connection) = link.split();
+        connection.drive(sender.ready()).await.unwrap();
+        // It comes in while the request waits to be sent.
+        server.write_all(b"220 mail.example ESMTP ready\r\n").await.unwrap();
+        let error = connection.drive(sender.send_request(Request::new(Full::default()))).await.unwrap_err();
+        assert!(error.is_canceled(), "{error:?}");
+        let failure = Failure::of_exchange(&error, &endpoint);
+        assert_eq!(failure.kind, FailureKind::Protocol);
+        assert!(failure.message.contains("mail.example does not speak HTTP"), "{failure}");
     }
 }
