@@ -4,8 +4,12 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use capture_agent::session::ledger::Ledger;
+use capture_agent::session::state::{Saved, StateDir, StateWriter};
 use capture_tests::agent::{COMMAND_DEADLINE, free_address};
 use capture_tests::{process, workspace};
 use tempfile::TempDir;
@@ -31,8 +35,10 @@ fn a_missing_capability() -> Result<()> {
 fn a_taken_port() -> Result<()> {
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?.to_string();
+    // Where an earlier agent was at work there is more that could be said.
+    let state = left_by_an_earlier_agent()?;
     let mut command = Command::new(workspace::agent_binary());
-    command.args(["run", "--listen", &address]);
+    command.args(["run", "--listen", &address, "--state-dir"]).arg(state.path());
     fails_with(&mut command, &[&address, "in use"])
 }
 
@@ -70,6 +76,18 @@ fn without_directories(directories: &[&str], attach: &str) -> Result<Command> {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
     Ok(command)
+}
+
+/// The state directory of an agent that has captured a container.
+fn left_by_an_earlier_agent() -> Result<TempDir> {
+    let directory = tempfile::tempdir()?;
+    let ledger = Arc::new(Ledger::new(Duration::ZERO));
+    let (state, _) = StateDir::open(directory.path(), &ledger)?;
+    let writer = StateWriter::start(state, ledger)?;
+    writer.save(Saved { container_id: "ab".repeat(32).into(), sealed_at: 1, ..Saved::default() });
+    // Ends when it has written.
+    drop(writer);
+    Ok(directory)
 }
 
 /// A copy of the agent that any user may run: the target directory may be under a home that others cannot enter.

@@ -128,7 +128,6 @@ impl AgentSettings {
         let mut positions = Positions::default();
         let mut admin = None;
         if let Some(args) = &self.admin {
-            positions = restore(args, &ledger)?;
             let stats = Arc::<LiveStats>::default();
             let metrics = metrics::Sources {
                 ledger: Arc::clone(&ledger),
@@ -147,7 +146,10 @@ impl AgentSettings {
                 sinks: fanout.control(),
                 live: args.live().build(fanout.taps(), stats),
             };
-            admin = Some(args.server().build(sources, Arc::clone(&readiness))?.spawn()?);
+            let server = args.server().build(sources, Arc::clone(&readiness))?;
+            // An agent that has no address has not begun; and the first who asks is to see what was there before.
+            positions = restore(args, &ledger)?;
+            admin = Some(server.spawn()?);
         }
 
         let kernel =
