@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use rustix::system::uname;
 
 use crate::process::text;
+use crate::soak::usage::TICKS;
 
 /// The commit, with a mark where the tree differs from it.
 fn commit() -> Result<String> {
@@ -39,6 +40,23 @@ pub(super) fn cpus() -> Vec<usize> {
     (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect()
 }
 
+/// CPU seconds that all CPUs of the host together have been busy (`proc_stat(5)`).
+///
+/// # Errors
+/// Where the kernel does not tell.
+pub(super) fn busy() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/stat").context("/proc/stat")?;
+    busy_of(&stat).context("/proc/stat says nothing of CPUs")
+}
+
+/// All of the first eight times but the fourth and fifth, which are idle: those after them are parts of the first two.
+fn busy_of(stat: &str) -> Option<f64> {
+    let times = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace().take(8);
+    let busy = times.enumerate().filter(|(place, _)| !matches!(place, 3 | 4));
+    let ticks = busy.map(|(_, ticks)| ticks.parse::<f64>()).sum::<Result<f64, _>>().ok()?;
+    Some(ticks / TICKS)
+}
+
 /// Where pages and plots go.
 pub(super) fn results() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/results")
@@ -51,4 +69,16 @@ pub(super) fn results() -> PathBuf {
 pub(super) fn write_page(name: &str, page: &str) -> Result<()> {
     let path = results().join(name).with_extension("md");
     std::fs::write(&path, page).with_context(|| format!("docs/results/{name}.md cannot be written"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::busy_of;
+
+    #[test]
+    fn busy_is_all_but_idle_and_what_is_counted_twice() {
+        let stat = "cpu  1000 200 300 99999 88888 40 5 60 777 66\ncpu0 1 2 3 4 5 6 7 8 9 0\n";
+        assert_eq!(busy_of(stat), Some(16.05));
+        assert_eq!(busy_of("intr 5"), None);
+    }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, Result};
 
 /// Clock ticks of a second in `/proc/PID/stat`: `USER_HZ`, which is 100 in the ABI of every architecture that Docker runs on.
-const TICKS: f64 = 100.0;
+pub(crate) const TICKS: f64 = 100.0;
 
 /// Files, threads, memory and CPU time of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

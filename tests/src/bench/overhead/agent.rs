@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::process::{Signal, kill_process};
+use tempfile::TempDir;
 
 use crate::agent::{command, free_address};
 use crate::poll::{DEADLINE, eventually};
@@ -17,6 +18,8 @@ use crate::{Attach, http};
 pub(super) struct Agent {
     child: Child,
     address: SocketAddr,
+    /// Where it keeps what it knows: not where an agent of the host does.
+    _state: TempDir,
 }
 
 impl Agent {
@@ -26,16 +29,20 @@ impl Agent {
     /// When it is not built, or does not become ready.
     pub(super) fn start(attach: Attach) -> Result<Self> {
         let address = free_address()?;
+        let state =
+            tempfile::Builder::new().prefix("ct-bench-").tempdir().context("no directory for the agent's state")?;
         let child = command()?
             .args(["run", "--attach", attach.flag(), "--listen", &address.to_string()])
             // There is no engine to ask: the names of what runs here are nobody's business.
             .args(["--docker-host", "unix:///nonexistent/docker.sock"])
+            .arg("--state-dir")
+            .arg(state.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .context("the agent cannot be started")?;
-        let agent = Self { child, address };
+        let agent = Self { child, address, _state: state };
         let ready = || http::get(address, "/readyz").is_ok_and(|(status, _)| status == 200).then_some(());
         eventually("the agent to be ready", DEADLINE, ready)?;
         Ok(agent)
