@@ -1,8 +1,6 @@
 //! What it costs the host to collect: wall time of the writing containers, CPU of the engine, of its shims and of the
 //! collector, side by side in one run.
 
-#![expect(clippy::cast_precision_loss, reason = "figures for people, far below 2^52")]
-
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -84,7 +82,7 @@ pub(super) fn run(options: Options) -> Result<()> {
          and of the\ncollector, from the first write until all of them have come to rest; the collector starts before. Medians \
          over the rounds,\nwhich go over all rows in turn. `none` and `json-file` are Docker's log drivers; to null is the raw \
          encoding to\n`/dev/null`; the follower is one `docker logs --follow` a container, over one client, into files; \
-         `rsyslogd` reads the files\nof `json-file`.\n"
+         `rsyslogd` reads the files\nof `json-file`. CPUs busy are of the whole host, until the writers were seen to be done.\n"
     );
     let mut bars = Bars::new("CPU seconds of the host, 200 MB by one container");
     for (number, load) in loads(options).into_iter().enumerate() {
@@ -203,12 +201,6 @@ fn render(page: &mut String, load: Load, rows: &[Row]) {
     }
 }
 
-/// Where the host has no CPU to spare, what the collector takes of them comes on top of the writer's wall time.
-fn limit(alone: &Row, with: &Row) -> f64 {
-    let cpus = machine::cpus().len() as f64;
-    1.0 + (with.own - (cpus - alone.busy).max(0.0) * alone.wall).max(0.0) / cpus / alone.wall
-}
-
 /// The bars of the first load.
 fn verdict(page: &mut String, rows: &[Row]) {
     let find = |driver, collector| rows.iter().find(|row| row.driver == driver && row.collector == collector);
@@ -237,14 +229,5 @@ fn verdict(page: &mut String, rows: &[Row]) {
         let met = if measured <= bar { "met" } else { "not met" };
         let _ = writeln!(page, "| {what} | ≤ {bar:.2} | {measured:.3} | {met} |");
     }
-    let _ = writeln!(
-        page,
-        "\nThe limit of the wall time here: with no collector {:.2} of {} CPUs are busy, and the agent's own seconds beyond what \
-         is idle\ncome on top, divided by the CPUs. To null that is {:.2}×, to a JSON file {:.2}×, before a byte is copied in the \
-         kernel.",
-        alone.busy,
-        machine::cpus().len(),
-        limit(alone, null),
-        limit(alone, json),
-    );
+    let _ = writeln!(page, "\nWhat the wall time is made of: [decision 0017](../decisions/0017-wall-time.md).");
 }
