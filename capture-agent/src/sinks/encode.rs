@@ -134,6 +134,7 @@ impl Encoder {
             out.extend_from_slice(last);
             return;
         }
+        // A line that has to be looked at by itself brings its own quotes.
         let head = &head[..head.len() - 1];
         for line in each_line(data) {
             out.extend_from_slice(head);
