@@ -15,6 +15,7 @@ use super::status::SinkStatus;
 use super::taps::Taps;
 use crate::pipeline::apart;
 use crate::pipeline::record::Record;
+use crate::priority::Wards;
 use crate::sinks::delivery::Sink;
 
 /// How long the reader waits for a full queue while the ring buffer has room for what comes meanwhile.
@@ -93,6 +94,7 @@ struct Inner {
     draining: Mutex<Vec<JoinHandle<()>>>,
     grace: Duration,
     taps: Arc<Taps>,
+    wards: Wards,
 }
 
 impl Fanout {
@@ -105,6 +107,7 @@ impl Fanout {
             draining: Mutex::default(),
             grace,
             taps: Arc::default(),
+            wards: Wards::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -113,6 +116,12 @@ impl Fanout {
     #[must_use]
     pub fn taps(&self) -> Arc<Taps> {
         Arc::clone(&self.inner.taps)
+    }
+
+    /// The threads that must not come late, those of its sinks among them.
+    #[must_use]
+    pub fn wards(&self) -> Wards {
+        self.inner.wards.clone()
     }
 
     /// What changes its sinks.
@@ -252,7 +261,7 @@ impl Control {
                 }
                 let counters = find(&spec.name).map(|lane| Arc::clone(&lane.route.counters));
                 drop(lanes);
-                Lane::start(spec, counters).map(Step::Add)
+                Lane::start(spec, counters, &self.inner.wards).map(Step::Add)
             }
             Change::Replace(spec) => {
                 let lane = find(&spec.name).ok_or_else(|| unknown(&spec.name))?;
@@ -261,7 +270,7 @@ impl Control {
                 }
                 let counters = Some(Arc::clone(&lane.route.counters));
                 drop(lanes);
-                Lane::start(spec, counters).map(Step::Exchange)
+                Lane::start(spec, counters, &self.inner.wards).map(Step::Exchange)
             }
             Change::Remove(name) => find(&name).map(|_| Step::Remove(Arc::clone(&name))).ok_or_else(|| unknown(&name)),
             Change::Filter(name, filter) => {

@@ -16,7 +16,7 @@ use super::settings::{Buffer, OnFull};
 use super::status::{Connections, SinkStatus};
 use super::worker::{Source, Worker};
 use crate::pipeline::record::Record;
-use crate::priority;
+use crate::priority::Wards;
 use crate::sinks::delivery::Sink;
 use crate::socket::SocketHealth;
 
@@ -58,7 +58,7 @@ pub(super) struct Leftover {
 
 impl Lane {
     /// Starts the threads of a sink. `counters`: of the sink whose place it takes, if there is one.
-    pub(super) fn start(spec: SinkSpec, counters: Option<Arc<Counters>>) -> Result<Self, DeliveryError> {
+    pub(super) fn start(spec: SinkSpec, counters: Option<Arc<Counters>>, wards: &Wards) -> Result<Self, DeliveryError> {
         let SinkSpec { name, sink, filter, batch, buffer, retry, closed } = spec;
         let counters = counters.unwrap_or_else(|| Arc::new(Counters::new(Arc::clone(&name))));
         let orders = Arc::<Orders>::default();
@@ -83,12 +83,11 @@ impl Lane {
             }
         };
         let worker = Worker::new(Arc::clone(&counters), Arc::clone(&orders), outfit, source);
+        let (wards, waiting) = (wards.clone(), Arc::clone(&queue));
         let route = Route { counters, queue, disk, orders, connections, threads: Mutex::new(threads) };
         let run = move || {
-            if has_priority {
-                // The reader has said so if it cannot be.
-                let _ = priority::raise();
-            }
+            // The reader has said so if it cannot be.
+            let _ward = has_priority.then(|| wards.enter(move || waiting.is_filling_up()).ok());
             worker.run();
         };
         match spawn(&name, "sink", run) {

@@ -264,6 +264,12 @@ impl Queue {
         state.on_full = on_full;
     }
 
+    /// Whether the sink is falling behind: more than a quarter of the room is taken. Waits for nobody: where somebody has
+    /// the queue just now the next look will tell.
+    pub(super) fn is_filling_up(&self) -> bool {
+        self.state.try_lock().is_ok_and(|state| state.bytes > state.room.capacity / 4)
+    }
+
     pub(super) fn level(&self) -> Level {
         let state = self.lock();
         let in_hand = state.in_hand.as_ref().and_then(|load| load.records().first());

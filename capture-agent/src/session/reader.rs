@@ -24,7 +24,6 @@ use crate::delivery::Fanout;
 use crate::kernel::{self, Kernel, RingUse, SlotTable, WallClock, decode};
 use crate::pipeline::record::{Record, Writer};
 use crate::pipeline::shaping::{NextShaping, Shaping};
-use crate::priority;
 
 /// What the ring buffer adds to each record (`BPF_RINGBUF_HDR_SZ`).
 const RING_HEADER: u64 = 8;
@@ -41,6 +40,9 @@ const LEDGER_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a reader that has just read sleeps, come what may: a writer that is in step with it would pay a wake-up for
 /// each record.
 const REST: Duration = Duration::from_millis(1);
+
+/// So many bytes between two ticks are much to do.
+const MUCH: usize = 4 << 20;
 
 /// What a reader needs.
 pub struct ReaderConfig {
@@ -71,12 +73,14 @@ pub struct Reader {
     pub(super) config: ReaderConfig,
     pub(super) table: Arc<SlotTable>,
     ring: RingBuf<MapData>,
-    ring_use: Arc<RingUse>,
-    ring_size: u64,
+    pub(super) ring_use: Arc<RingUse>,
+    pub(super) ring_size: u64,
     ring_high_water: u64,
     bell: Bell,
     /// Since the last sleep.
     has_read: bool,
+    /// Since the last tick.
+    bytes_read: usize,
     /// Whether records are to say who wrote them.
     identify: bool,
     pub(super) sessions: Vec<Option<Session>>,
@@ -144,6 +148,7 @@ impl ReaderConfig {
             ring_size,
             ring_high_water: 0,
             has_read: false,
+            bytes_read: 0,
             identify: false,
             sessions: Vec::new(),
             closing: Vec::new(),
@@ -167,14 +172,18 @@ impl Reader {
     /// Runs until it is stopped; then everything that the ring buffer held has been handed on.
     pub fn run(mut self) {
         self.identify(self.config.shaping.names_writers());
-        if let Err(error) = priority::raise() {
-            tracing::warn!(%error, "the reader has no priority: on a busy machine it may come late, and output be lost");
-        }
+        let wards = self.config.fanout.wards();
+        let _priority = self.take_priority(&wards);
         let mut next_tick = Instant::now();
         loop {
             let more = self.drain(BATCH_RECORDS);
+            if self.bytes_read > MUCH {
+                self.bytes_read = 0;
+                wards.call_warden();
+            }
             let now = Instant::now();
             if now >= next_tick {
+                self.bytes_read = 0;
                 self.tick(now, false);
                 next_tick = now + if self.is_urgent() { URGENT_TICK } else { TICK };
             }
@@ -221,6 +230,7 @@ impl Reader {
             // A record may have been given more room than it fills.
             let size = item.len().next_multiple_of(8) as u64 + RING_HEADER;
             bytes += record.payload.len();
+            self.bytes_read += record.payload.len();
             let data = (!record.payload.is_empty()).then(|| self.arenas.copy(record.payload));
             // The record's place in the ring is free again when the item is dropped.
             drop(item);

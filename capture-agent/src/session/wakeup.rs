@@ -1,7 +1,8 @@
-//! How the reader sleeps, and is woken.
+//! How the reader sleeps, is woken, and gets a CPU then.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::fence;
 use std::time::Duration;
@@ -9,8 +10,26 @@ use std::time::Duration;
 use capture_common::{GlobalCounters, ReaderState};
 use rustix::event::{Timespec, epoll};
 
+use super::reader::Reader;
+use crate::priority::{Ward, Warden, Wards};
+
 const RING: u64 = 0;
 const STOP: u64 = 1;
+
+impl Reader {
+    /// Gives the calling thread priority, and has it looked after, for as long as what comes back lives.
+    pub(super) fn take_priority(&self, wards: &Wards) -> Option<(Ward, Warden)> {
+        // A quarter of what one container may hold of it.
+        let (ring_use, late) = (Arc::clone(&self.ring_use), self.ring_size / 8);
+        match wards.enter(move || ring_use.bytes() > late).and_then(|ward| Ok((ward, Warden::start(wards)?))) {
+            Ok(priority) => Some(priority),
+            Err(error) => {
+                tracing::warn!(%error, "the reader has no priority: on a busy machine it may come late, and output be lost");
+                None
+            }
+        }
+    }
+}
 
 /// What wakes the reader.
 #[derive(Debug)]

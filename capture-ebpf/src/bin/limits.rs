@@ -9,6 +9,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_ebpf::macros::{btf_tracepoint, map, tracepoint};
 use aya_ebpf::maps::RingBuf;
 use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
+use capture_common::RecordHeader;
 
 /// As large as the agent's own.
 #[map]
@@ -20,8 +21,7 @@ const DI: usize = 112;
 const ORIG_AX: usize = 120;
 const WRITE: u64 = 1;
 const STDOUT: u64 = 1;
-/// A record's head.
-const HEAD: usize = 64;
+const HEAD: usize = RecordHeader::SIZE;
 /// `BPF_RB_NO_WAKEUP`
 const NO_WAKEUP: u64 = 1;
 

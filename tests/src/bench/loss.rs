@@ -39,7 +39,7 @@ pub(super) fn run(options: Options) -> Result<()> {
     let mut page = format!(
         "# Loss\n\n{machine} Written by `cargo xtask bench loss`.\n\n\
          Containers that write lines of {LINE} bytes as fast as Docker's relay carries them away (log driver `none`), for about \
-         {short} s each;\nthe agent to null. A write that finds no room in the ring buffer is lost, counted, and marked in the \
+         {short} s each;\nthe agent to null, lines as they came. A write that finds no room in the ring buffer is lost, counted, and marked in the \
          output; the writer never waits.\n\n\
          | ring | writers | bytes a write | MB/s | lines/s | bytes lost | of what was written |\n|---|---|---|---|---|---|---|\n"
     );
@@ -48,7 +48,7 @@ pub(super) fn run(options: Options) -> Result<()> {
         for writers in WRITERS {
             for chunk in CHUNKS {
                 eprintln!("bench: ring of {ring}, {writers} writers, {chunk} bytes a write");
-                let outcome = measure(&stage, &["--ring-size", ring], writers, chunk, short)?;
+                let outcome = measure(&stage, Collector::AgentNull, &["--ring-size", ring], writers, chunk, short)?;
                 line(&mut page, ring, writers, chunk, &outcome);
                 if (writers, chunk) == (1, 4096) && outcome.lost == 0 {
                     bars.add(ring, outcome.megabytes);
@@ -59,13 +59,14 @@ pub(super) fn run(options: Options) -> Result<()> {
     let _ = writeln!(
         page,
         "\n## Default settings, the full rate that Docker carries, {long} s\n\n\
+         No option but the address and the directory for its state: JSON to standard output, which is `/dev/null`.\n\n\
          | ring | writers | bytes a write | MB/s | lines/s | bytes lost | of what was written |\n|---|---|---|---|---|---|---|"
     );
     let mut lost = 0;
     for writers in [1, 8] {
         for chunk in [LINE, 4096] {
             eprintln!("bench: defaults, {writers} writers, {chunk} bytes a write");
-            let outcome = measure(&stage, &[], writers, chunk, long)?;
+            let outcome = measure(&stage, Collector::AgentDefault, &[], writers, chunk, long)?;
             lost += outcome.lost;
             line(&mut page, "32MiB", writers, chunk, &outcome);
         }
@@ -88,16 +89,30 @@ fn line(page: &mut String, ring: &str, writers: u64, chunk: usize, outcome: &Out
 
 /// Writes for about so many seconds: a short run tells how much that is.
 #[expect(clippy::cast_sign_loss, reason = "a rate is not negative")]
-fn measure(stage: &Stage, arguments: &[&str], writers: u64, chunk: usize, seconds: u64) -> Result<Outcome> {
-    let probe = once(stage, arguments, writers, chunk, 200_000)?;
+fn measure(
+    stage: &Stage,
+    collector: Collector,
+    arguments: &[&str],
+    writers: u64,
+    chunk: usize,
+    seconds: u64,
+) -> Result<Outcome> {
+    let probe = once(stage, collector, arguments, writers, chunk, 200_000)?;
     let lines = (probe.lines * seconds as f64 / writers as f64) as u64;
-    once(stage, arguments, writers, chunk, lines.clamp(100_000, BYTES_PER_SECOND / LINE as u64 * seconds))
+    once(stage, collector, arguments, writers, chunk, lines.clamp(100_000, BYTES_PER_SECOND / LINE as u64 * seconds))
 }
 
-fn once(stage: &Stage, arguments: &[&str], writers: u64, chunk: usize, lines: u64) -> Result<Outcome> {
+fn once(
+    stage: &Stage,
+    collector: Collector,
+    arguments: &[&str],
+    writers: u64,
+    chunk: usize,
+    lines: u64,
+) -> Result<Outcome> {
     let flood = |number: u64| Flood { name: number.to_string(), lines, length: LINE, chunk, rate: 0 };
     let floods: Vec<Flood> = (0..writers).map(flood).collect();
-    let running = Collector::AgentNull.start(stage, arguments)?.context("the agent")?;
+    let running = collector.start(stage, arguments)?.context("the agent")?;
     let writers = stage.writers(&floods, "none")?;
     writers.go()?;
     let wall = writers.done(Duration::from_mins(10))?.as_secs_f64();

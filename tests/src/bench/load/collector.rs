@@ -27,6 +27,8 @@ pub(crate) enum Collector {
     Nobody,
     /// The agent; its records go to `/dev/null`, as they came.
     AgentNull,
+    /// The agent as it is without any setting, JSON to its standard output, which is `/dev/null`.
+    AgentDefault,
     /// The agent; its records go to a file for each container, as JSON.
     AgentJson,
     /// One log stream of the Docker API for each container, into files.
@@ -44,6 +46,7 @@ impl Collector {
         match self {
             Self::Nobody => "no collector",
             Self::AgentNull => "capture-agent to null",
+            Self::AgentDefault => "capture-agent, JSON to null",
             Self::AgentJson => "capture-agent to a JSON file",
             Self::Follower => "one API follower a container",
             Self::Tailer => "rsyslog imfile",
@@ -60,17 +63,19 @@ impl Collector {
         let mut address = None;
         let command = match self {
             Self::Nobody => return Ok(None),
-            Self::AgentNull | Self::AgentJson => {
+            Self::AgentNull | Self::AgentDefault | Self::AgentJson => {
                 let free = free_address()?;
                 address = Some(free);
                 let mut agent = command()?;
                 agent.args(["run", "--listen", &free.to_string(), "--docker-host", &stage.engine.host()]);
                 agent.arg("--state-dir").arg(output.path().join("state"));
-                if self == Self::AgentJson {
-                    let template = output.path().join("{container_name}.log");
-                    agent.args(["--file-encoding", "json", "--file-path"]).arg(template);
-                } else {
-                    agent.args(["--format", "raw"]);
+                match self {
+                    Self::AgentNull => _ = agent.args(["--format", "raw"]),
+                    Self::AgentJson => {
+                        let template = output.path().join("{container_name}.log");
+                        agent.args(["--file-encoding", "json", "--file-path"]).arg(template);
+                    }
+                    _ => {}
                 }
                 agent.args(arguments);
                 agent
@@ -150,7 +155,7 @@ impl Running {
         let expected = writers.bytes();
         match self.how {
             Collector::Nobody => bail!("nobody collects"),
-            Collector::AgentNull => self.settled(writers),
+            Collector::AgentNull | Collector::AgentDefault => self.settled(writers),
             Collector::AgentJson => {
                 let by_itself = self.settled(writers)?;
                 // A mark of a gap is a line, too.
