@@ -23,6 +23,9 @@ const ENOUGH: usize = 256;
 /// How often whoever waits for room looks whether it still may.
 const LOOK: Duration = Duration::from_millis(1);
 
+/// A smaller queue may be full before anybody has seen that the sink is late ([`crate::priority`]).
+const PATIENT: u64 = 8 << 20;
+
 /// Records that wait for a sink, bounded by bytes.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -264,10 +267,11 @@ impl Queue {
         state.on_full = on_full;
     }
 
-    /// Whether the sink is falling behind: more than a quarter of the room is taken. Waits for nobody: where somebody has
-    /// the queue just now the next look will tell.
+    /// Whether the sink is falling behind: more than a quarter of the room is taken, or there is so little that it may be
+    /// full before anybody looks again. Waits for nobody: where somebody has the queue just now the next look will tell.
     pub(super) fn is_filling_up(&self) -> bool {
-        self.state.try_lock().is_ok_and(|state| state.bytes > state.room.capacity / 4)
+        let is_late = |state: &State| state.room.capacity < PATIENT || state.bytes > state.room.capacity / 4;
+        self.state.try_lock().is_ok_and(|state| is_late(&state))
     }
 
     pub(super) fn level(&self) -> Level {

@@ -1,6 +1,6 @@
 //! Memory that the kernel writes and the agent reads: the slot table and the records of the ring buffer.
 //!
-//! The only unsafe code of the agent, but for one call in `memory.rs`.
+//! The only unsafe code of the agent, but for single calls of the C library (`memory.rs`, `priority.rs`, `resolver.rs`).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
