@@ -66,9 +66,9 @@ fn measure(stage: &Stage, containers: u32, window: Duration) -> Result<Row> {
         (running.lost(&writers).ok()? == 0).then_some(())
     })?;
     thread::sleep(SETTLE);
-    let (cpu, switches) = (running.cpu(), switches(running.id())?);
+    let (cpu, switches) = (run_time(running.id())?, switches(running.id())?);
     thread::sleep(window);
-    let idle = (running.cpu() - cpu) / window.as_secs_f64();
+    let idle = (run_time(running.id())? - cpu) / window.as_secs_f64();
     let wakeups = (self::switches(running.id())? - switches) / window.as_secs_f64();
     let usage = Usage::of(running.id())?;
     let tasks = running.scrape()?.plain("log_capturer_tasks").context("no count of tasks")?;
@@ -78,16 +78,28 @@ fn measure(stage: &Stage, containers: u32, window: Duration) -> Result<Row> {
     // The same with a rotation each second: what it takes more is what rotations cost.
     let rotating = Collector::AgentNull.start(stage, &["--rotation-interval", "1s"])?.context("the agent")?;
     thread::sleep(SETTLE);
-    let cpu = rotating.cpu();
+    let cpu = run_time(rotating.id())?;
     let rotations = |running: &Running| {
         let sums = running.scrape()?;
         anyhow::Ok(sums.by_container("log_capturer_stream_rotations_total").values().sum::<f64>())
     };
     let before = rotations(&rotating)?;
     thread::sleep(window);
-    let more = (rotating.cpu() - cpu) - idle * window.as_secs_f64();
+    let more = (run_time(rotating.id())? - cpu) - idle * window.as_secs_f64();
     let rotated = rotations(&rotating)? - before;
     Ok(Row { containers, usage, tasks, beyond_ring, idle, wakeups, rotation: more.max(0.0) / rotated.max(1.0) })
+}
+
+/// CPU seconds of all threads of a process, to the nanosecond (`sched_info` of the kernel's scheduler): a thousandth of a core
+/// is one tick in ten seconds, and `utime` counts ticks.
+fn run_time(pid: u32) -> Result<f64> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).context("the agent is gone")?;
+    let nanoseconds = tasks.flatten().map(|task| {
+        let text = fs::read_to_string(task.path().join("schedstat"))
+            .context("a thread is gone, or the kernel keeps no times")?;
+        text.split(' ').next().and_then(|first| first.parse::<f64>().ok()).context("no run time")
+    });
+    Ok(nanoseconds.sum::<Result<f64>>()? / 1e9)
 }
 
 /// Times that a thread of a process went to sleep by itself and was woken.

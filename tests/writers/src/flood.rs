@@ -1,10 +1,11 @@
 //! `writer --flood …`: lines of one length as fast as they are taken, or at a given rate; says how long it took.
 //!
-//! Who measures keeps a directory with it: each writer announces itself there, all begin at once when there is a file `go`,
-//! and each leaves its time.
+//! Who measures keeps a directory with it: each writer announces itself there, all begin at once when the lock of a file there
+//! is gone, and each leaves its time.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -13,8 +14,8 @@ use std::{
 
 use crate::sys;
 
-/// In the directory: written by who measures, and everyone begins.
-pub const GO: &str = "go";
+/// In the directory: locked by who measures before there are writers; everyone begins when it is unlocked.
+pub const GATE: &str = "gate";
 /// After a writer's name: it is about to begin.
 pub const READY: &str = ".ready";
 /// After a writer's name: nanoseconds from its first write to the end of its last.
@@ -65,20 +66,18 @@ impl Flood {
         if flood.length == 0 { Err("a line has one byte at least".to_owned()) } else { Ok(flood) }
     }
 
-    /// Waits for the others, writes, leaves its time and waits for SIGTERM, so that what relays its output can be looked
-    /// at afterwards.
+    /// Waits for the gate, writes, leaves its time and waits for SIGTERM, so that what relays its output can be looked at
+    /// afterwards. While it waits for the gate SIGKILL alone ends it.
     ///
     /// # Errors
     /// The failed system call.
     pub fn run(&self, directory: &Path) -> io::Result<()> {
         sys::on_terminate(stop)?;
+        let gate = File::open(directory.join(GATE))?;
         fs::write(directory.join(format!("{}{READY}", self.name)), "")?;
-        while !directory.join(GO).exists() {
-            if stopped() {
-                return Ok(());
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
+        // Asleep in the kernel: hundreds that look again and again would leave no CPU to those that are still to start.
+        gate.lock_shared()?;
+        drop(gate);
         let begun = Instant::now();
         self.write(begun)?;
         let elapsed = begun.elapsed().as_nanos().to_string();

@@ -1,5 +1,7 @@
 //! How much longer containers take that write as fast as they can, with the agent than without.
 
+#![expect(clippy::cast_precision_loss, reason = "figures for people, far below 2^52")]
+
 use std::fmt::Write as _;
 
 use anyhow::Result;

@@ -1,13 +1,13 @@
 //! An engine of its own, writers in its containers, and the CPU time of all that carries their output.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use capture_writers::flood::{DONE, Flood, GO, READY};
+use capture_writers::flood::{DONE, Flood, GATE, READY};
 use tempfile::TempDir;
 
 use crate::fidelity::programs;
@@ -74,6 +74,8 @@ impl Stage {
     /// When the engine does not start one.
     pub(crate) fn writers(&self, floods: &[Flood], driver: &str) -> Result<Writers> {
         let directory = tempfile::Builder::new().prefix("ct-bench-").tempdir().context("no directory to share")?;
+        let gate = File::create(directory.path().join(GATE)).context("no gate for the writers")?;
+        gate.lock().context("the gate of the writers cannot be locked")?;
         let mount = format!("{}:{SHARED}", directory.path().display());
         let start = |flood: &Flood| {
             let words = flood.arguments(SHARED);
@@ -91,7 +93,7 @@ impl Stage {
             });
             containers.extend(started?);
         }
-        let writers = Writers { directory, containers, floods: floods.to_vec() };
+        let writers = Writers { directory, gate, containers, floods: floods.to_vec() };
         writers.wait(READY, Duration::from_mins(2)).context("the writers to be ready")?;
         Ok(writers)
     }
@@ -154,6 +156,7 @@ impl Stage {
 /// Containers that are about to write, or have written.
 pub(crate) struct Writers {
     directory: TempDir,
+    gate: File,
     containers: Vec<Container>,
     floods: Vec<Flood>,
 }
@@ -162,9 +165,9 @@ impl Writers {
     /// Lets them begin.
     ///
     /// # Errors
-    /// When the shared directory is gone.
+    /// When the gate cannot be opened.
     pub(crate) fn go(&self) -> Result<()> {
-        fs::write(self.directory.path().join(GO), "").context("the writers cannot be told to begin")
+        self.gate.unlock().context("the writers cannot be told to begin")
     }
 
     /// Waits until each has written everything, and gives the longest time that one took.
