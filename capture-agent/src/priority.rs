@@ -135,9 +135,16 @@ impl Thread {
         if has_priority == self.has_priority {
             return;
         }
-        match set_policy(self.id, if has_priority { libc::SCHED_RR } else { libc::SCHED_OTHER }) {
-            Ok(()) => self.has_priority = has_priority,
-            Err(error) => tracing::warn!(%error, thread = self.id, "the policy of a thread cannot be changed"),
+        // What was refused is not asked for again with every look.
+        self.has_priority = has_priority;
+        if let Err(error) = set_policy(self.id, if has_priority { libc::SCHED_RR } else { libc::SCHED_OTHER }) {
+            tracing::warn!(
+                %error,
+                thread = self.id,
+                has_priority,
+                "the policy of a thread cannot be changed: without priority output may be lost on a busy machine; has the \
+                 agent lost CAP_SYS_NICE?"
+            );
         }
     }
 }

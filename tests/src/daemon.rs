@@ -267,7 +267,8 @@ fn missing() -> &'static str {
     }
 }
 
-fn tail(log: &Path) -> String {
+/// The end of a daemon's log.
+pub(crate) fn tail(log: &Path) -> String {
     let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(20)..].join("\n")

@@ -9,9 +9,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use tempfile::TempDir;
 
 use crate::cgroups::Hierarchy;
-use crate::daemon::{Daemon, Network, Setup, Tcp, answers, process_in};
-use crate::process;
+use crate::daemon::{Daemon, Network, Setup, Tcp, answers, process_in, tail};
 use crate::workspace::target_dir;
+use crate::{process, stuck};
 
 /// Where Docker listens unless it is told otherwise.
 pub const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
@@ -222,6 +222,12 @@ impl Engine {
         *daemon = None;
         *daemon = Some(Daemon::start(setup)?);
         Ok(())
+    }
+
+    /// What it waits for that does not come to an end with these containers, by their ids, and the end of its log.
+    pub(crate) fn stuck(&self, containers: &[&str]) -> String {
+        let (Ok(pid), Some(setup)) = (self.daemon_pid(), &self.setup) else { return "an engine of others".to_owned() };
+        format!("{}\n{}", stuck::report(pid, &setup.exec_root, containers), tail(&setup.log))
     }
 
     fn with_own_daemon<T>(&self, act: impl FnOnce(&Daemon) -> T) -> Result<T> {

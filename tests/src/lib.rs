@@ -23,6 +23,7 @@ pub mod prometheus;
 pub mod promql;
 pub mod record;
 pub mod soak;
+mod stuck;
 pub mod workspace;
 
 pub use agent::{Agent, Attach};

@@ -216,7 +216,7 @@ impl Reader {
     fn drain(&mut self, limit: usize) -> bool {
         self.ring_high_water = self.ring_high_water.max(self.ring_use.bytes());
         let now = Instant::now();
-        let mut bytes = 0;
+        let read_before = self.bytes_read;
         let mut consumed = Consumed::new(Arc::clone(&self.table), self.ring_size);
         for _ in 0..limit {
             let Some(item) = self.ring.next() else { return false };
@@ -229,7 +229,6 @@ impl Reader {
             let (kind, stream) = (record.kind, record.stream);
             // A record may have been given more room than it fills.
             let size = item.len().next_multiple_of(8) as u64 + RING_HEADER;
-            bytes += record.payload.len();
             self.bytes_read += record.payload.len();
             let data = (!record.payload.is_empty()).then(|| self.arenas.copy(record.payload));
             // The record's place in the ring is free again when the item is dropped.
@@ -264,7 +263,7 @@ impl Reader {
                 (RecordKind::Ended, _) => self.end(header.slot, header.generation),
                 (RecordKind::Output, None) => {}
             }
-            if bytes >= BATCH_BYTES {
+            if self.bytes_read - read_before >= BATCH_BYTES {
                 break;
             }
         }

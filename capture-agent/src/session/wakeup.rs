@@ -22,17 +22,19 @@ const PATIENT_RING: u64 = 16 << 20;
 
 impl Reader {
     /// Gives the calling thread priority, and has it looked after, for as long as what comes back lives.
-    pub(super) fn take_priority(&self, wards: &Wards) -> Option<(Ward, Warden)> {
+    pub(super) fn take_priority(&self, wards: &Wards) -> (Option<Ward>, Option<Warden>) {
         let (ring_use, size) = (Arc::clone(&self.ring_use), self.ring_size);
         // More than a quarter of what one container may hold of it.
         let is_late = move || size < PATIENT_RING || ring_use.bytes() > size / 8;
-        match wards.enter(is_late).and_then(|ward| Ok((ward, Warden::start(wards)?))) {
-            Ok(priority) => Some(priority),
-            Err(error) => {
-                tracing::warn!(%error, "the reader has no priority: on a busy machine it may come late, and output be lost");
-                None
-            }
-        }
+        let refused = |error| {
+            tracing::warn!(%error, "the reader has no priority: on a busy machine it may come late, and output be lost");
+        };
+        let Ok(ward) = wards.enter(is_late).map_err(refused) else { return (None, None) };
+        let alone = |error| {
+            tracing::warn!(%error, "no thread to look after the reader, which keeps its priority while output pours in: \
+                containers that write very much are slowed down; give the agent more threads (ulimit -u, TasksMax)");
+        };
+        (Some(ward), Warden::start(wards).map_err(alone).ok())
     }
 }
 

@@ -133,7 +133,8 @@ impl Fleet {
     pub(super) fn stop(&self) -> Result<()> {
         let mut client = self.engine.client();
         client.args(["stop", "--time", "120"]).args(self.members.iter().map(|member| member.container.id()));
-        process::text(&mut client, STOP_DEADLINE)?;
+        let ids: Vec<_> = self.members.iter().map(|member| member.container.id()).collect();
+        process::text(&mut client, STOP_DEADLINE).with_context(|| self.engine.stuck(&ids))?;
         let mut client = self.engine.client();
         client.args(["inspect", "--format", "{{.State.ExitCode}}"]);
         client.args(self.members.iter().map(|member| member.container.id()));
