@@ -1,4 +1,4 @@
-//! Programs that do next to nothing, for `cargo xtask bench overhead`: what the hooks, and the one copy that capture
+//! Programs that do next to nothing, for `cargo xtask bench`: what the hooks, and the one copy that capture
 //! cannot do without, cost by themselves.
 #![no_std]
 #![no_main]
@@ -57,6 +57,8 @@ pub fn copy_exit(ctx: BtfTracePointContext) -> i32 {
     }
     match ctx.arg::<i64>(1) {
         100 => copy::<100>(from),
+        // As many lines of 100 bytes as a buffer of 4 KiB holds.
+        4000 => copy::<4000>(from),
         8192 => copy::<8192>(from),
         _ => {}
     }

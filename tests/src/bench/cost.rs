@@ -84,7 +84,8 @@ pub(super) fn run(options: Options) -> Result<()> {
          and of the\ncollector, from the first write until all of them have come to rest; the collector starts before. Medians \
          over the rounds,\nwhich go over all rows in turn. `none` and `json-file` are Docker's log drivers; to null is the raw \
          encoding to\n`/dev/null`; the follower is one `docker logs --follow` a container, over one client, into files; \
-         `rsyslogd` reads the files\nof `json-file`. CPUs busy are of the whole host, until the writers were seen to be done.\n"
+         `rsyslogd` reads the files\nof `json-file`. CPUs busy are of the whole host, until the writers were seen to be done.\n\
+         Wall times of whole runs differ by half from one run to the next also without a collector: the last section has better ones.\n"
     );
     let mut bars = Bars::new("CPU seconds of the host, 200 MB by one container");
     let (wall, wall_bars) = wall::section(&stage, options)?;

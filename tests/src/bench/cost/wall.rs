@@ -1,68 +1,229 @@
 //! How much longer containers take that write as fast as they can, with the agent than without.
+//!
+//! Where the writer, its shim and the engine come to run decides more about that than any collector: the same gigabyte
+//! takes 1.7 s in one run and 3.8 s in the next. So one container writes without end while collectors come and go, and each
+//! of them is compared with the times without a collector right before and after it.
 
 #![expect(clippy::cast_precision_loss, reason = "figures for people, far below 2^52")]
 
 use std::fmt::Write as _;
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use capture_writers::flood::Flood;
 
-use super::{BUFFERED, Collector, Load, MB, Options, Row, Stage, machine, measure};
+use super::{BUFFERED, Collector, LINE, Options, Running, Stage, Writers, machine, median};
+use crate::bench::overhead::Limit;
 
-const ROWS: [(&str, Collector); 4] = [
-    ("none", Collector::Nobody),
-    ("none", Collector::AgentNull),
-    ("none", Collector::AgentDefault),
-    ("none", Collector::AgentJson),
+/// What takes its time from the writer in one window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    Nobody,
+    /// The copy of each write into a ring buffer, and nothing more.
+    Copy,
+    Agent(Collector),
+}
+
+const PRESENCES: [Presence; 4] = [
+    Presence::Copy,
+    Presence::Agent(Collector::AgentNull),
+    Presence::Agent(Collector::AgentDefault),
+    Presence::Agent(Collector::AgentJson),
 ];
 const BAR: f64 = 1.15;
+/// From a collector's readiness, or its end, to the next window.
+const SETTLE: Duration = Duration::from_millis(300);
+/// Of one window: how fast the writer gets on keeps for about a second, by itself.
+const WINDOW: Duration = Duration::from_millis(1200);
+
+/// What was seen in a window.
+#[derive(Clone, Copy, Default)]
+struct Window {
+    /// Bytes a second that the writer got rid of.
+    rate: f64,
+    /// CPUs of the host that were busy.
+    busy: f64,
+    /// CPU seconds of the collector for a GB.
+    own: f64,
+    lost: f64,
+}
+
+/// A window with a collector, compared with those around it.
+#[derive(Clone, Copy)]
+struct Pair {
+    alone: Window,
+    with: Window,
+}
 
 /// Measures; a section of the page, and lines for its table of bars.
 ///
 /// # Errors
 /// When it cannot be run, or the agent does not come to rest.
 pub(super) fn section(stage: &Stage, options: Options) -> Result<(String, String)> {
-    let cpus = machine::cpus().len() as f64;
-    let load = |megabytes, rounds| Load { bytes: megabytes * MB, containers: 1, chunk: BUFFERED, rounds };
-    let loads = if options.quick { vec![load(200, 3)] } else { vec![load(200, 11), load(1000, 5)] };
-    let mut page = format!(
-        "\n## Wall time of one container, 4 KiB a write, log driver `none`\n\n\
-         The last column is what CPU time alone allows: that of the whole host without a collector and the collector's own, \
-         shared by\n{cpus} CPUs that are never idle, of the wall time without a collector. It leaves out what the capture of \
-         a write costs the writer.\n\n\
-         | MB | rounds | collector | wall s | × no collector | CPUs busy | collector s | bytes lost | × at least |\n\
-         |---|---|---|---|---|---|---|---|---|\n"
-    );
-    let mut bars = String::new();
-    for load in loads {
-        let rows = measure(stage, load, &ROWS)?;
-        let Some(alone) = rows.first() else { continue };
-        for row in &rows {
-            let ratio = row.wall / alone.wall;
-            let least = at_least(alone, row, cpus);
-            let (title, megabytes) = (row.collector.title(), load.bytes / MB);
-            let lost = row.lost.map_or_else(|| "-".to_owned(), |lost| lost.to_string());
-            let _ = writeln!(
-                page,
-                "| {megabytes} | {} | {title} | {:.3} | {ratio:.2} | {:.2} | {:.2} | {lost} | {least:.2} |",
-                load.rounds, row.wall, row.busy, row.own,
-            );
-            if row.collector != Collector::Nobody {
-                let outcome = match (ratio <= BAR, least <= BAR) {
-                    (true, _) => "met",
-                    (false, true) => "not met",
-                    (false, false) => "not met, nor could it be with so many CPUs",
+    let (containers, cycles) = if options.quick { (2, 2) } else { (10, 4) };
+    let mut pairs = vec![Vec::new(); PRESENCES.len()];
+    for container in 1..=containers {
+        eprintln!("bench: wall time, container {container} of {containers}");
+        let writer = Endless::start(stage)?;
+        let mut before = writer.window(stage, Presence::Nobody)?;
+        for _ in 0..cycles {
+            for (presence, pairs) in PRESENCES.into_iter().zip(&mut pairs) {
+                let with = writer.window(stage, presence)?;
+                let after = writer.window(stage, Presence::Nobody)?;
+                let alone = Window {
+                    rate: (before.rate * after.rate).sqrt(),
+                    busy: f64::midpoint(before.busy, after.busy),
+                    ..Window::default()
                 };
-                let _ = writeln!(
-                    bars,
-                    "| wall time of {megabytes} MB, {title}, of that without a collector | ≤ {BAR:.2} | {ratio:.3} | {outcome} |"
-                );
+                pairs.push(Pair { alone, with });
+                before = after;
             }
         }
+    }
+    let mut page = format!(
+        "\n## Wall time of one container, 4 KiB a write, log driver `none`\n\n\
+         One container writes without end, and collectors come and go: windows of {} s, of which every other is without a \
+         collector.\nA ratio is that of the writer's rate without one, right before and right after, to its rate with it, so it is \
+         that of wall times\nfor the same bytes; {} ratios a row, in {containers} containers, their geometric mean and its \
+         standard error. “Copy alone” is a program\nthat copies each write into a ring buffer of the same size and nothing else, as \
+         in [overhead](overhead.md). The last column is what\nCPU time alone allows: that of the whole host without a collector and \
+         the collector's own, shared by {} CPUs that are never idle.\n\n\
+         | collector | MB/s without | MB/s with | × wall time | CPUs busy without | with | collector s per GB | bytes lost | × at least |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
+        WINDOW.as_secs_f64(),
+        containers * cycles,
+        machine::cpus().len(),
+    );
+    let mut bars = String::new();
+    for (presence, pairs) in PRESENCES.into_iter().zip(&pairs) {
+        row(&mut page, &mut bars, presence, pairs);
     }
     Ok((page, bars))
 }
 
-/// The lowest ratio of wall times for which the CPUs have the time.
-fn at_least(alone: &Row, row: &Row, cpus: f64) -> f64 {
-    ((alone.busy * alone.wall + row.own) / cpus / alone.wall).max(1.0)
+fn row(page: &mut String, bars: &mut String, presence: Presence, pairs: &[Pair]) {
+    let title = presence.title();
+    let of = |figure: fn(&Pair) -> f64| median(pairs.iter().map(figure));
+    let (ratio, error) = geometric_mean(&pairs.iter().map(Pair::ratio).collect::<Vec<_>>());
+    let least = of(Pair::at_least);
+    let lost: f64 = pairs.iter().map(|pair| pair.with.lost).sum();
+    let _ = writeln!(
+        page,
+        "| {title} | {:.0} | {:.0} | {ratio:.3} ± {error:.3} | {:.2} | {:.2} | {:.2} | {lost:.0} | {least:.2} |",
+        of(|pair| pair.alone.rate) / 1e6,
+        of(|pair| pair.with.rate) / 1e6,
+        of(|pair| pair.alone.busy),
+        of(|pair| pair.with.busy),
+        of(|pair| pair.with.own),
+    );
+    if let Presence::Agent(_) = presence {
+        let outcome = match (ratio <= BAR, least <= BAR) {
+            (true, _) => "met",
+            (false, true) => "not met",
+            (false, false) => "not met, nor could it be with so many CPUs",
+        };
+        let _ = writeln!(
+            bars,
+            "| wall time with {title}, of that without a collector | ≤ {BAR:.2} | {ratio:.3} ± {error:.3} | {outcome} |"
+        );
+    }
+}
+
+/// The geometric mean of ratios, and its standard error.
+fn geometric_mean(ratios: &[f64]) -> (f64, f64) {
+    let count = ratios.len() as f64;
+    let mean = ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / count;
+    let squares: f64 = ratios.iter().map(|ratio| (ratio.ln() - mean).powi(2)).sum();
+    (mean.exp(), mean.exp() * (squares / (count - 1.0) / count).sqrt())
+}
+
+impl Pair {
+    fn ratio(&self) -> f64 {
+        self.alone.rate / self.with.rate
+    }
+
+    /// The lowest ratio of wall times for which the CPUs have the time.
+    fn at_least(&self) -> f64 {
+        let own = self.with.own / 1e9 * self.alone.rate;
+        ((self.alone.busy + own) / machine::cpus().len() as f64).max(1.0)
+    }
+}
+
+impl Presence {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Nobody => "no collector",
+            Self::Copy => "copy alone",
+            Self::Agent(collector) => collector.title(),
+        }
+    }
+}
+
+/// A container that writes until it is removed.
+struct Endless {
+    /// Held, because it is removed with it.
+    _writers: Writers,
+    pid: u32,
+}
+
+impl Endless {
+    fn start(stage: &Stage) -> Result<Self> {
+        let lines = u64::MAX / LINE as u64;
+        let flood = Flood { name: "0".to_owned(), lines, length: LINE, chunk: BUFFERED, rate: 0 };
+        let writers = stage.writers(&[flood], "none")?;
+        let id = writers.ids().first().copied().context("no container")?.to_owned();
+        let pid = stage.engine.docker(["inspect", "--format", "{{.State.Pid}}", &id])?;
+        let pid = pid.parse().context("no process id")?;
+        writers.go()?;
+        thread::sleep(SETTLE);
+        Ok(Self { _writers: writers, pid })
+    }
+
+    /// How it gets on meanwhile.
+    fn window(&self, stage: &Stage, presence: Presence) -> Result<Window> {
+        let _copy = if presence == Presence::Copy { Some(Limit::copy()?) } else { None };
+        let running = match presence {
+            Presence::Agent(collector) => collector.start(stage, &[])?,
+            Presence::Nobody | Presence::Copy => None,
+        };
+        thread::sleep(SETTLE);
+        let own = || running.as_ref().map_or(0.0, Running::cpu);
+        let (begun, written, busy, cpu) = (Instant::now(), self.written()?, machine::busy()?, own());
+        thread::sleep(WINDOW);
+        let (elapsed, written) = (begun.elapsed().as_secs_f64(), self.written()? - written);
+        let (busy, cpu) = (machine::busy()? - busy, own() - cpu);
+        let lost = running.as_ref().map_or(Ok(0.0), Running::lost_so_far)?;
+        Ok(Window { rate: written / elapsed, busy: busy / elapsed, own: cpu / (written / 1e9), lost })
+    }
+
+    /// Bytes so far (`wchar` of `proc_pid_io(5)`).
+    fn written(&self) -> Result<f64> {
+        let io = fs::read_to_string(format!("/proc/{}/io", self.pid)).context("the writer is gone")?;
+        let line = io.lines().find_map(|line| line.strip_prefix("wchar: ")).context("the kernel counts no bytes")?;
+        line.trim().parse().context("no number of bytes")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn twice_and_half_as_long_are_as_long_in_the_mean() {
+        let (mean, error) = geometric_mean(&[0.5, 2.0, 0.5, 2.0]);
+        assert!((mean - 1.0).abs() < 1e-9);
+        // The logarithms are 0.693 off, four times: 0.8 for one of them, half of it for their mean.
+        assert!((error - 0.4).abs() < 0.001, "{error}");
+    }
+
+    #[test]
+    fn cpu_time_bounds_the_ratio_from_below() {
+        let window = |busy, own| Window { rate: 1e9, busy, own, lost: 0.0 };
+        let cpus = machine::cpus().len() as f64;
+        let pair = |busy, own| Pair { alone: window(busy, 0.0), with: window(0.0, own) };
+        assert!((pair(cpus, cpus / 4.0).at_least() - 1.25).abs() < 1e-9);
+        assert!((pair(0.0, 0.1).at_least() - 1.0).abs() < 1e-9);
+    }
 }

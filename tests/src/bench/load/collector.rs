@@ -174,6 +174,16 @@ impl Running {
         }
     }
 
+    /// Bytes of all containers that the agent has lost or dropped so far.
+    ///
+    /// # Errors
+    /// When it is no agent, or does not answer.
+    pub(crate) fn lost_so_far(&self) -> Result<f64> {
+        let scrape = self.scrape()?;
+        let sum = |name| scrape.by_container(name).values().sum::<f64>();
+        Ok(sum("log_capturer_lost_bytes_total") + sum("log_capturer_dropped_bytes_total"))
+    }
+
     /// What the agent says it lost or dropped, when everything written is accounted for.
     #[expect(clippy::cast_sign_loss, reason = "counters")]
     fn settled(&self, writers: &Writers) -> Result<u64> {

@@ -18,13 +18,21 @@ use crate::workspace;
 const PERIOD: Duration = Duration::from_millis(1);
 
 /// Attached while it lives.
-pub(super) struct Limit {
+pub(in crate::bench) struct Limit {
     _programs: Ebpf,
     ended: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
 }
 
 impl Limit {
+    /// Attaches the program that copies what is written to fd 1.
+    ///
+    /// # Errors
+    /// When the object is not built, or the kernel refuses it.
+    pub(in crate::bench) fn copy() -> Result<Self> {
+        Self::attach(Setting::CopyOnly)?.context("no program copies")
+    }
+
     /// Attaches what the setting stands for; nothing where it is none of these.
     ///
     /// # Errors

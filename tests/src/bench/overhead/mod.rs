@@ -21,7 +21,7 @@ use self::agent::Agent;
 use self::calls::{Operation, Sample};
 use self::container::{Cgroup, Run};
 use self::figures::{Figures, Place, Setting};
-use self::limits::Limit;
+pub(super) use self::limits::Limit;
 use self::probes::Program;
 use super::{Options, machine};
 use crate::Attach;
