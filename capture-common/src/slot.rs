@@ -198,6 +198,6 @@ pub enum ReaderState {
     Busy = 0,
     /// It sleeps until it is woken.
     Waiting = 1,
-    /// It has just read and sleeps for a moment; it is woken if the ring buffer fills up meanwhile.
+    /// It has just read and sleeps for a moment; it is woken if a container fills up its share of the ring buffer meanwhile.
     Resting = 2,
 }

@@ -9,6 +9,7 @@ use capture_common::{
     CONTAINER_ID_LEN, ContainerSlot, OutputStream, RecordHeader, RecordKind, SLOT_AT_EXEC, Side, SlotState,
 };
 
+use crate::container;
 use crate::files::File;
 use crate::maps::{CGROUPS, FREE_SLOTS, GLOBALS, RECORDS, RELAYS, SLOTS, offset};
 use crate::relay;
@@ -48,9 +49,7 @@ fn try_register(cgroup: *const c_void, id: u64) -> Option<Registered> {
     // SAFETY: the verifier types `cgroup` by BTF.
     let parent = unsafe {
         let css: *const c_void = member(cgroup, offset!(cgroup_parent_css));
-        let parent: *const c_void = member(css, offset!(css_cgroup));
-        let node: *const c_void = member(parent, offset!(cgroup_kn));
-        member::<u64>(node, offset!(kernfs_id))
+        container::id_of(member(css, offset!(css_cgroup)))
     };
     // SAFETY: the value is a number that is never written again.
     if let Some(slot) = unsafe { CGROUPS.get(parent) } {
@@ -196,13 +195,8 @@ pub fn executed(task: *const c_void) -> Option<()> {
 /// Gives a slot to a container whose cgroup was there, empty, before the agent was.
 #[inline(always)]
 fn enter(task: *const c_void, id: u64) -> Option<u32> {
-    // SAFETY: the verifier types `task` by BTF.
-    let cgroup: *const c_void = unsafe {
-        let set: *const c_void = member(task, offset!(task_cgroups));
-        member(set, offset!(css_set_cgroup))
-    };
     // In a cgroup below the container's the name is another, and the agent finds the container when it looks again.
-    let id_text = container_id(cgroup);
+    let id_text = container_id(container::cgroup_of(task));
     let taken = id_text.and_then(|id_text| take_slot(id, id_text));
     let Some(index) = taken else {
         let _ = CGROUPS.remove(id);
@@ -276,7 +270,6 @@ fn v2_id(cgroup: *const c_void) -> Option<u64> {
         if member::<i32>(root, offset!(cgroup_root_hierarchy)) != V2_HIERARCHY {
             return None;
         }
-        let node: *const c_void = member(cgroup, offset!(cgroup_kn));
-        Some(member(node, offset!(kernfs_id)))
     }
+    Some(container::id_of(cgroup))
 }

@@ -4,6 +4,7 @@
 #![feature(asm_experimental_arch)]
 
 mod account;
+mod container;
 mod files;
 mod lifecycle;
 mod maps;
@@ -16,6 +17,7 @@ mod verifier;
 
 use core::ffi::c_void;
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 use aya_ebpf::macros::{btf_tracepoint, tracepoint};
 use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
@@ -41,7 +43,7 @@ fn try_raw_sys_exit(registers: Registers, returned: i64) -> Option<()> {
     }
     let task = current_task();
     let abi = syscalls::abi(task, number);
-    output::wrote(task, registers, returned as u64, syscalls::write_call(number, abi)?, abi)
+    output::wrote(task, || registers, returned as u64, syscalls::write_call(number, abi)?, abi)
 }
 
 /// Attach mode `raw`: the entry of every system call, for those that move bytes past `write` or replace descriptors.
@@ -102,14 +104,15 @@ const TRACEPOINT_RET: usize = 16;
 
 #[inline(always)]
 fn try_sys_exit(ctx: &TracePointContext, call: Call) -> Option<()> {
-    // SAFETY: the context of a syscall exit is a `syscall_trace_exit`.
-    let returned = unsafe { ctx.read_at::<i64>(TRACEPOINT_RET) }.ok()?;
+    // SAFETY: the context of a syscall exit is a `syscall_trace_exit`, and the verifier lets it be read as it is.
+    let returned = unsafe { ctx.as_ptr().byte_add(TRACEPOINT_RET).cast::<i64>().read_volatile() };
     if returned <= 0 {
         return None;
     }
     let task = current_task();
-    // SAFETY: `task` is the current one. These tracepoints do not fire for 32-bit calls.
-    let registers = Registers(unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as *const c_void);
+    // SAFETY: `task` is the current one.
+    let registers = || Registers(unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as *const c_void);
+    // These tracepoints do not fire for 32-bit calls.
     output::wrote(task, registers, returned as u64, call, Abi::Native)
 }
 

@@ -4,34 +4,35 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::bpf_get_current_comm;
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_get_smp_processor_id,
-    bpf_ktime_get_ns, bpf_loop, bpf_probe_read_user,
+    bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_loop,
+    bpf_probe_read_user,
 };
 use capture_common::{
-    COMM_LEN, ContainerSlot, LostReason, MAX_PAYLOAD, MAX_STEPS, OutputStream, RecordHeader, RecordKind, Side,
-    SlotState, Via,
+    COMM_LEN, ContainerSlot, LostReason, MAX_PAYLOAD, MAX_STEPS, OutputStream, RecordHeader, RecordKind, Side, Via,
 };
 
-use crate::account;
 use crate::files::{File, Inode};
-use crate::maps::{CGROUPS, Draft, GLOBALS, SCRATCH, SLOTS, Scratch};
+use crate::maps::{Draft, GLOBALS, SCRATCH, SLOTS, Scratch};
 use crate::replaced;
 use crate::ring;
 use crate::syscalls::{Abi, Call, Registers};
 use crate::verifier::{at_most, get, probe_user};
+use crate::{account, container};
 
 const PAYLOAD: u64 = MAX_PAYLOAD as u64;
 
-/// A write call of `task` has returned `accepted` (more than 0) bytes.
+/// A write call of `task`, the current one, has returned `accepted` (more than 0) bytes. Its `registers` are asked for when it is
+/// a container's.
 #[inline(always)]
-pub fn wrote(task: *const c_void, registers: Registers, accepted: u64, call: Call, abi: Abi) -> Option<()> {
-    // SAFETY: a plain helper; the map's values are numbers that are never written again.
-    let index = unsafe { *CGROUPS.get(bpf_get_current_cgroup_id())? };
-    let slot = SLOTS.get(index)?;
-    if get(&slot.state) != SlotState::Open as u64 {
-        return None;
-    }
-    let [fd, buffer, count] = registers.arguments(abi);
+pub fn wrote(
+    task: *const c_void,
+    registers: impl FnOnce() -> Registers,
+    accepted: u64,
+    call: Call,
+    abi: Abi,
+) -> Option<()> {
+    let (index, slot) = container::captured(task)?;
+    let [fd, buffer, count] = registers().arguments(abi);
     let found = match File::of_fd(task, fd as u32) {
         Some(file) => file.inode().and_then(|inode| stream_of(slot, inode)),
         None => None,

@@ -7,13 +7,12 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{
-    bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_loop,
-};
-use capture_common::{ContainerSlot, OutputStream, RELAY_ALWAYS, RELAY_WHEN_NEEDED, Side, SlotState, Via};
+use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_loop};
+use capture_common::{ContainerSlot, OutputStream, RELAY_ALWAYS, RELAY_WHEN_NEEDED, Side, Via};
 
+use crate::container;
 use crate::files::{File, Inode};
-use crate::maps::{CGROUPS, GLOBALS, RELAYED, RELAYS, SCRATCH, SLOTS, config, offset};
+use crate::maps::{GLOBALS, RELAYED, RELAYS, SCRATCH, SLOTS, config, offset};
 use crate::output::{Source, capture, stream_at, stream_of};
 use crate::syscalls::{Abi, Bypass, Call, Registers};
 use crate::verifier::{fetch_add, get, probe, set};
@@ -38,12 +37,7 @@ const STOP: i64 = 1;
 /// A call that moves bytes past `write` has entered.
 #[inline(always)]
 pub fn entered(task: *const c_void, registers: Registers, bypass: Bypass, abi: Abi) -> Option<()> {
-    // SAFETY: a plain helper; the map's values are numbers that are never written again.
-    let index = unsafe { *CGROUPS.get(bpf_get_current_cgroup_id())? };
-    let slot = SLOTS.get(index)?;
-    if get(&slot.state) != SlotState::Open as u64 {
-        return None;
-    }
+    let (index, slot) = container::captured(task)?;
     let descriptor = match bypass {
         Bypass::Argument(position) => registers.arguments(abi)[position],
         Bypass::Anything => {

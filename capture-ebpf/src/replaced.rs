@@ -7,11 +7,11 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid};
-use capture_common::SlotState;
+use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
 
+use crate::container;
 use crate::files::{self, File};
-use crate::maps::{CGROUPS, ENTERED_LATER, GLOBALS, REPLACED, SLOTS};
+use crate::maps::{ENTERED_LATER, GLOBALS, REPLACED, SLOTS};
 use crate::output::stream_of;
 use crate::syscalls::{Abi, Registers};
 use crate::verifier::{fetch_add, get};
@@ -22,12 +22,7 @@ pub fn replacing(task: *const c_void, registers: Registers, position: usize, abi
     if !files::are_shared(task) {
         return None;
     }
-    // SAFETY: a plain helper; the map's values are numbers that are never written again.
-    let index = unsafe { *CGROUPS.get(bpf_get_current_cgroup_id())? };
-    let slot = SLOTS.get(index)?;
-    if get(&slot.state) != SlotState::Open as u64 {
-        return None;
-    }
+    let (index, slot) = container::captured(task)?;
     let descriptor = registers.arguments(abi)[position] as u32;
     let stream = stream_of(slot, File::of_fd(task, descriptor)?.inode()?)?;
     REPLACED.insert(key(descriptor), index * 2 + u32::from(stream), 0).ok()?;

@@ -21,10 +21,8 @@ const RING_HEADER: u64 = 8;
 const NO_WAKEUP: u64 = 1;
 /// `BPF_RB_FORCE_WAKEUP`
 pub const FORCE_WAKEUP: u64 = 2;
-/// `BPF_RB_AVAIL_DATA`
-const AVAILABLE: u64 = 0;
-/// A reader that rests is woken when this part of a container's share is in the ring buffer.
-const RESTLESS_PART: u64 = 4;
+/// A reader that rests is woken when one container holds this part of its share.
+const RESTLESS_PART: u64 = 8;
 
 /// Room for the payload of a record that holds `length` bytes.
 ///
@@ -63,7 +61,8 @@ pub fn copy_in(source: &Source<'_>, stream: &OutputStream, position: u64, from: 
     let slot = source.slot;
     let room = room(length);
     let size = HEAD + room;
-    if !has_share(slot, size) {
+    let held = held(slot);
+    if !fits(held, size) {
         account::lost(stream, LostReason::RingShare, length);
         return;
     }
@@ -84,30 +83,38 @@ pub fn copy_in(source: &Source<'_>, stream: &OutputStream, position: u64, from: 
         account::lost(stream, LostReason::Fault, length);
         return;
     }
-    let flags = flags();
+    let flags = flags(held);
     record.submit(flags);
     wake_late(flags);
     fetch_add(&slot.ring_submitted, size + RING_HEADER);
     account::submitted(stream, length);
 }
 
-/// Whether the container may hold `size` bytes more.
+/// Bytes of the ring buffer that the container holds. Signed: the agent may have given a record back before the CPU that
+/// submitted it has counted it.
 #[inline(always)]
-fn has_share(slot: &ContainerSlot, size: u64) -> bool {
-    // Signed: the agent may have given a record back before the CPU that submitted it has counted it.
-    let held = get(&slot.ring_submitted).wrapping_sub(get(&slot.ring_consumed)) as i64;
+fn held(slot: &ContainerSlot) -> i64 {
+    get(&slot.ring_submitted).wrapping_sub(get(&slot.ring_consumed)) as i64
+}
+
+/// Whether a container that holds `held` bytes may have `size` more.
+#[inline(always)]
+fn fits(held: i64, size: u64) -> bool {
     held + (size + RING_HEADER) as i64 <= config!(ring_share) as i64
 }
 
-/// How to submit a record: whether the reader is to be woken.
+/// How to submit a record of a container that holds `held` bytes: whether the reader is to be woken.
+///
+/// What the ring buffer itself holds is not asked for, which would be a call: sixteen containers can fill it up without one of
+/// them waking the reader, but not within the millisecond that it rests.
 #[inline(always)]
-fn flags() -> u64 {
+fn flags(held: i64) -> u64 {
     let Some(globals) = GLOBALS.get(0) else { return FORCE_WAKEUP };
     let state = get(&globals.reader);
     if state == ReaderState::Busy as u64 {
         return NO_WAKEUP;
     }
-    if state == ReaderState::Resting as u64 && RECORDS.query(AVAILABLE) < config!(ring_share) / RESTLESS_PART {
+    if state == ReaderState::Resting as u64 && held < (config!(ring_share) / RESTLESS_PART) as i64 {
         return NO_WAKEUP;
     }
     set(&globals.reader, ReaderState::Busy as u64);
@@ -146,7 +153,8 @@ pub fn emit(
     let size = at_most::<{ PAYLOAD + HEAD }>(HEAD + length);
     // As the reader sees it.
     let taken = (size + 7) & !7;
-    if !has_share(slot, taken) {
+    let held = held(slot);
+    if !fits(held, taken) {
         account::lost(stream, LostReason::RingShare, length + remaining);
         return false;
     }
@@ -155,7 +163,7 @@ pub fn emit(
     draft.header.remaining = remaining;
     // SAFETY: header and payload are one allocation, and `size` ends within it.
     let record = unsafe { core::slice::from_raw_parts((&raw const *draft).cast::<u8>(), size as usize) };
-    let flags = flags();
+    let flags = flags(held);
     if RECORDS.output::<[u8]>(record, flags).is_err() {
         account::lost(stream, LostReason::RingFull, length + remaining);
         return false;
