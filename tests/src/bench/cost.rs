@@ -1,8 +1,6 @@
 //! What it costs the host to collect: wall time of the writing containers, CPU of the engine, of its shims and of the
 //! collector, side by side in one run.
 
-mod wall;
-
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -85,11 +83,9 @@ pub(super) fn run(options: Options) -> Result<()> {
          over the rounds,\nwhich go over all rows in turn. `none` and `json-file` are Docker's log drivers; to null is the raw \
          encoding to\n`/dev/null`; the follower is one `docker logs --follow` a container, over one client, into files; \
          `rsyslogd` reads the files\nof `json-file`. CPUs busy are of the whole host, until the writers were seen to be done.\n\
-         Wall times of whole runs differ by half from one run to the next also without a collector: the last section has better ones.\n"
+         Wall times of whole runs differ by half from one run to the next also without a collector: [wall](wall.md) has better ones.\n"
     );
     let mut bars = Bars::new("CPU seconds of the host, 200 MB by one container");
-    let (wall, wall_bars) = wall::section(&stage, options)?;
-    eprint!("{wall}");
     for (number, load) in loads(options).into_iter().enumerate() {
         let rows = measure(&stage, load, &ROWS)?;
         let begin = page.len();
@@ -97,14 +93,12 @@ pub(super) fn run(options: Options) -> Result<()> {
         // A run takes a while, and may be broken off.
         eprint!("{}", &page[begin..]);
         if number == 0 {
-            verdict(&mut page, &rows, &wall_bars);
+            verdict(&mut page, &rows);
             for row in &rows {
                 bars.add(&format!("{}, {}", row.driver, row.collector.title()), row.host());
             }
         }
     }
-    page.push_str(&wall);
-    let _ = writeln!(page, "\nWhat the wall time is made of: [decision 0017](../decisions/0017-wall-time.md).");
     println!("{page}");
     chart::write_bars("cost", &bars)?;
     machine::write_page("cost", &page)
@@ -208,8 +202,8 @@ fn render(page: &mut String, load: Load, rows: &[Row]) {
     }
 }
 
-/// The bars of the first load, and those of the wall time.
-fn verdict(page: &mut String, rows: &[Row], wall_bars: &str) {
+/// The bars of the first load.
+fn verdict(page: &mut String, rows: &[Row]) {
     let find = |driver, collector| rows.iter().find(|row| row.driver == driver && row.collector == collector);
     let (Some(null), Some(json), Some(follower)) = (
         find("none", Collector::AgentNull),
@@ -233,5 +227,4 @@ fn verdict(page: &mut String, rows: &[Row], wall_bars: &str) {
         let met = if measured <= bar { "met" } else { "not met" };
         let _ = writeln!(page, "| {what} | ≤ {bar:.2} | {measured:.3} | {met} |");
     }
-    page.push_str(wall_bars);
 }

@@ -12,6 +12,7 @@ mod loss;
 mod machine;
 mod pipeline;
 mod scale;
+mod wall;
 
 use anyhow::Result;
 
@@ -31,6 +32,8 @@ pub enum Name {
     Overhead,
     /// What it costs the host to collect, beside other ways.
     Cost,
+    /// How much longer containers take that write as fast as they can.
+    Wall,
     /// What each container more costs the agent.
     Scale,
     /// From the write in the kernel to the sink.
@@ -43,7 +46,8 @@ pub enum Name {
 
 impl Name {
     /// All of them, in the order in which they run.
-    pub const ALL: [Self; 6] = [Self::Overhead, Self::Cost, Self::Scale, Self::Latency, Self::Loss, Self::Pipeline];
+    pub const ALL: [Self; 7] =
+        [Self::Overhead, Self::Cost, Self::Wall, Self::Scale, Self::Latency, Self::Loss, Self::Pipeline];
 
     /// Runs it.
     ///
@@ -53,6 +57,7 @@ impl Name {
         match self {
             Self::Overhead => overhead::run(options),
             Self::Cost => cost::run(options),
+            Self::Wall => wall::run(options),
             Self::Scale => scale::run(options),
             Self::Latency => latency::run(options),
             Self::Loss => loss::run(options),

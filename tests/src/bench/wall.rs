@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use capture_writers::flood::Flood;
 
-use super::{BUFFERED, Collector, LINE, Options, Running, Stage, Writers, machine, median};
-use crate::bench::overhead::Limit;
+use super::chart::{self, Bars};
+use super::load::{Collector, Running, Stage, Writers};
+use super::overhead::Limit;
+use super::{Options, machine, median};
 
 /// What takes its time from the writer in one window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,9 @@ const PRESENCES: [Presence; 4] = [
     Presence::Agent(Collector::AgentJson),
 ];
 const BAR: f64 = 1.15;
+const LINE: usize = 100;
+/// What a program's standard library buffers before it writes to a pipe.
+const BUFFERED: usize = 4096;
 /// From a collector's readiness, or its end, to the next window.
 const SETTLE: Duration = Duration::from_millis(300);
 /// Of one window: how fast the writer gets on keeps for about a second, by itself.
@@ -57,21 +62,23 @@ struct Pair {
     with: Window,
 }
 
-/// Measures; a section of the page, and lines for its table of bars.
+/// Measures, prints and writes the page.
 ///
 /// # Errors
-/// When it cannot be run, or the agent does not come to rest.
-pub(super) fn section(stage: &Stage, options: Options) -> Result<(String, String)> {
+/// When it cannot be run, or the agent does not come to collect.
+pub(super) fn run(options: Options) -> Result<()> {
+    let machine = machine::describe()?;
+    let stage = Stage::new()?;
     let (containers, cycles) = if options.quick { (2, 2) } else { (10, 4) };
     let mut pairs = vec![Vec::new(); PRESENCES.len()];
     for container in 1..=containers {
         eprintln!("bench: wall time, container {container} of {containers}");
-        let writer = Endless::start(stage)?;
-        let mut before = writer.window(stage, Presence::Nobody)?;
+        let writer = Endless::start(&stage)?;
+        let mut before = writer.window(&stage, Presence::Nobody)?;
         for _ in 0..cycles {
             for (presence, pairs) in PRESENCES.into_iter().zip(&mut pairs) {
-                let with = writer.window(stage, presence)?;
-                let after = writer.window(stage, Presence::Nobody)?;
+                let with = writer.window(&stage, presence)?;
+                let after = writer.window(&stage, Presence::Nobody)?;
                 let alone = Window {
                     rate: (before.rate * after.rate).sqrt(),
                     busy: f64::midpoint(before.busy, after.busy),
@@ -83,27 +90,33 @@ pub(super) fn section(stage: &Stage, options: Options) -> Result<(String, String
         }
     }
     let mut page = format!(
-        "\n## Wall time of one container, 4 KiB a write, log driver `none`\n\n\
-         One container writes without end, and collectors come and go: windows of {} s, of which every other is without a \
-         collector.\nA ratio is that of the writer's rate without one, right before and right after, to its rate with it, so it is \
-         that of wall times\nfor the same bytes; {} ratios a row, in {containers} containers, their geometric mean and its \
-         standard error. “Copy alone” is a program\nthat copies each write into a ring buffer of the same size and nothing else, as \
-         in [overhead](overhead.md). The last column is what\nCPU time alone allows: that of the whole host without a collector and \
-         the collector's own, shared by {} CPUs that are never idle.\n\n\
+        "# Wall time\n\n{machine} Written by `cargo xtask bench wall`.\n\n\
+         One container writes lines of {LINE} bytes without end, 4 KiB a write, log driver `none`, and collectors come and go: \
+         windows\nof {} s, of which every other is without a collector. A ratio is that of the writer's rate without one, right \
+         before and right\nafter, to its rate with it, so it is that of wall times for the same bytes; {} ratios a row, in \
+         {containers} containers, their geometric mean\nand its standard error. “Copy alone” is a program that copies each write \
+         into a ring buffer of the same size and nothing else, as\nin [overhead](overhead.md). The last column is what CPU time \
+         alone allows: that of the whole host without a collector and the\ncollector's own, shared by {} CPUs that are never \
+         idle. What the wall time is made of: [decision 0017](../decisions/0017-wall-time.md).\n\n\
          | collector | MB/s without | MB/s with | × wall time | CPUs busy without | with | collector s per GB | bytes lost | × at least |\n\
          |---|---|---|---|---|---|---|---|---|\n",
         WINDOW.as_secs_f64(),
         containers * cycles,
         machine::cpus().len(),
     );
-    let mut bars = String::new();
+    let mut verdict = String::from("\n| | bar | measured | |\n|---|---|---|---|\n");
+    let mut bars = Bars::new("wall time of a writing container, of that without a collector");
     for (presence, pairs) in PRESENCES.into_iter().zip(&pairs) {
-        row(&mut page, &mut bars, presence, pairs);
+        bars.add(presence.title(), row(&mut page, &mut verdict, presence, pairs));
     }
-    Ok((page, bars))
+    page.push_str(&verdict);
+    println!("{page}");
+    chart::write_bars("wall", &bars)?;
+    machine::write_page("wall", &page)
 }
 
-fn row(page: &mut String, bars: &mut String, presence: Presence, pairs: &[Pair]) {
+/// Writes a row of the table and one of the verdict; gives the ratio.
+fn row(page: &mut String, verdict: &mut String, presence: Presence, pairs: &[Pair]) -> f64 {
     let title = presence.title();
     let of = |figure: fn(&Pair) -> f64| median(pairs.iter().map(figure));
     let (ratio, error) = geometric_mean(&pairs.iter().map(Pair::ratio).collect::<Vec<_>>());
@@ -125,10 +138,11 @@ fn row(page: &mut String, bars: &mut String, presence: Presence, pairs: &[Pair])
             (false, false) => "not met, nor could it be with so many CPUs",
         };
         let _ = writeln!(
-            bars,
+            verdict,
             "| wall time with {title}, of that without a collector | ≤ {BAR:.2} | {ratio:.3} ± {error:.3} | {outcome} |"
         );
     }
+    ratio
 }
 
 /// The geometric mean of ratios, and its standard error.
