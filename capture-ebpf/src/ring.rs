@@ -83,7 +83,7 @@ pub fn copy_in(source: &Source<'_>, stream: &OutputStream, position: u64, from: 
         account::lost(stream, LostReason::Fault, length);
         return;
     }
-    let flags = flags(held);
+    let flags = flags(held + size as i64);
     record.submit(flags);
     wake_late(flags);
     fetch_add(&slot.ring_submitted, size + RING_HEADER);
@@ -103,7 +103,7 @@ fn fits(held: i64, size: u64) -> bool {
     held + (size + RING_HEADER) as i64 <= config!(ring_share) as i64
 }
 
-/// How to submit a record of a container that holds `held` bytes: whether the reader is to be woken.
+/// How to submit a record of a container that holds `held` bytes with it: whether the reader is to be woken.
 ///
 /// What the ring buffer itself holds is not asked for, which would be a call: sixteen containers can fill it up without one of
 /// them waking the reader, but not within the millisecond that it rests.
@@ -163,7 +163,7 @@ pub fn emit(
     draft.header.remaining = remaining;
     // SAFETY: header and payload are one allocation, and `size` ends within it.
     let record = unsafe { core::slice::from_raw_parts((&raw const *draft).cast::<u8>(), size as usize) };
-    let flags = flags(held);
+    let flags = flags(held + taken as i64);
     if RECORDS.output::<[u8]>(record, flags).is_err() {
         account::lost(stream, LostReason::RingFull, length + remaining);
         return false;
