@@ -66,6 +66,12 @@ impl Shaping {
         out
     }
 
+    /// When something is held for long enough; `None` while nothing is.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.pipeline.next_deadline()
+    }
+
     /// What is held of a container that is gone, after its last record.
     pub fn forget(&mut self, container_id: &str, now: Instant, out: &mut Vec<Record>) {
         self.pipeline.forget(container_id, now, out);

@@ -153,7 +153,7 @@ impl Ledger {
         self.beat.store(self.created.elapsed().as_millis() as u64, Relaxed);
     }
 
-    /// How long ago the reader last wrote its totals, which it does twice a second.
+    /// How long ago the reader last wrote its totals, which it does once a second at least.
     #[must_use]
     pub fn silence(&self) -> Duration {
         self.created.elapsed().saturating_sub(Duration::from_millis(self.beat.load(Relaxed)))

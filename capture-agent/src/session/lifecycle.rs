@@ -65,13 +65,17 @@ impl Reader {
     pub(super) fn scan_slots(&mut self, drained: bool, now: Instant) {
         let end = self.table.capacity().min(self.highest_slot.saturating_add(SLOTS_AHEAD));
         let table = Arc::clone(&self.table);
+        self.pace.has_ended_slots = false;
         for index in 0..end {
             let Some(slot) = table.get(index) else { break };
             match SlotState::from_u64(slot.state.load(Relaxed)) {
                 Some(SlotState::Open) => {
                     open(&mut self.sessions, &mut self.highest_slot, &self.config, slot, index, now);
                 }
-                Some(SlotState::Ended) => self.scan_ended(slot, index, drained, now),
+                Some(SlotState::Ended) => {
+                    self.pace.has_ended_slots = true;
+                    self.scan_ended(slot, index, drained, now);
+                }
                 _ => {}
             }
         }

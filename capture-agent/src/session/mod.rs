@@ -6,6 +6,7 @@ pub mod framing;
 pub mod ledger;
 mod lifecycle;
 mod order;
+mod pace;
 pub mod positions;
 mod reader;
 mod rotation;
@@ -89,6 +90,12 @@ impl Session {
 
     fn is_waiting_for_name(&self) -> bool {
         self.held.is_some()
+    }
+
+    /// Everything that the kernel side has counted by now is in records, or in one that has no newline yet.
+    fn is_up_to_date(&self, slot: &ContainerSlot) -> bool {
+        let mut streams = self.streams.iter().zip(&slot.streams);
+        streams.all(|(state, counters)| counters.written.load(Relaxed) == state.order.position())
     }
 
     /// Takes the payload of one record.

@@ -15,6 +15,7 @@ use super::arena::Arenas;
 use super::consumed::Consumed;
 use super::ledger::Ledger;
 use super::order::Chunk;
+use super::pace::{Pace, TICK};
 use super::positions::Positions;
 use super::stream::kernel_totals;
 use super::totals::AgentTotals;
@@ -31,11 +32,8 @@ const RING_HEADER: u64 = 8;
 const BATCH_RECORDS: usize = 1024;
 /// Bytes read before, at the latest: they are still in the cache when the sink comes to them.
 const BATCH_BYTES: usize = 256 << 10;
-/// How often sessions are looked at while nothing is urgent.
-const TICK: Duration = Duration::from_millis(100);
-/// How often while records wait for a name or for a hole to be filled.
-const URGENT_TICK: Duration = Duration::from_millis(10);
-/// How often totals are written to the ledger, and the clock is measured.
+/// How often totals are written to the ledger, and the clock is measured; not so often while nothing
+/// comes.
 const LEDGER_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a reader that has just read sleeps, come what may: a writer that is in step with it would pay a wake-up for
 /// each record.
@@ -80,7 +78,8 @@ pub struct Reader {
     /// Since the last sleep.
     has_read: bool,
     /// Since the last tick.
-    bytes_read: usize,
+    pub(super) bytes_read: usize,
+    pub(super) pace: Pace,
     /// Whether records are to say who wrote them.
     identify: bool,
     pub(super) sessions: Vec<Option<Session>>,
@@ -149,6 +148,7 @@ impl ReaderConfig {
             ring_high_water: 0,
             has_read: false,
             bytes_read: 0,
+            pace: Pace::default(),
             identify: false,
             sessions: Vec::new(),
             closing: Vec::new(),
@@ -176,16 +176,23 @@ impl Reader {
         let _priority = self.take_priority(&wards);
         let mut next_tick = Instant::now();
         loop {
+            if self.pace.is_idle {
+                self.follow_names(Instant::now());
+            }
             let more = self.drain(BATCH_RECORDS);
             if self.bytes_read > MUCH {
                 self.bytes_read = 0;
                 wards.call_warden();
             }
             let now = Instant::now();
+            if self.pace.is_idle && self.has_read {
+                self.pace.is_idle = false;
+                next_tick = next_tick.min(now + TICK);
+            }
             if now >= next_tick {
-                self.bytes_read = 0;
                 self.tick(now, false);
-                next_tick = now + if self.is_urgent() { URGENT_TICK } else { TICK };
+                next_tick = self.next_tick(now);
+                self.bytes_read = 0;
             }
             self.hand_on(now);
             if more {
@@ -275,9 +282,7 @@ impl Reader {
         // Read before the counters are: what is counted as submitted by then and did not come is missing.
         let drained = self.ring_use.bytes() == 0;
         self.scan_slots(drained, now);
-        let version = self.config.directory.version();
-        let names_changed = version != self.directory_version;
-        self.directory_version = version;
+        let names_changed = self.have_names_changed();
         let ReaderConfig { directory, ledger, .. } = &self.config;
         for (index, session) in self.sessions.iter_mut().enumerate() {
             let (Some(session), Some(slot)) = (session, self.table.get(index as u32)) else { continue };
@@ -316,13 +321,10 @@ impl Reader {
         }
     }
 
-    fn is_urgent(&self) -> bool {
-        !self.closing.is_empty()
-            || self.sessions.iter().flatten().any(|session| {
-                session.is_waiting_for_name()
-                    || session.is_being_sealed()
-                    || session.streams.iter().any(|stream| stream.waiting_since.is_some())
-            })
+    /// Since they were last asked for.
+    pub(super) fn have_names_changed(&mut self) -> bool {
+        let version = self.config.directory.version();
+        std::mem::replace(&mut self.directory_version, version) != version
     }
 
     /// Has the kernel side name the command of each record's writer, or not.
@@ -385,8 +387,13 @@ impl Reader {
         if !rests && (self.drain(BATCH_RECORDS) || self.has_read) {
             return false;
         }
-        let timeout = timeout.min(if rests { REST } else { TICK });
-        let is_time = self.bell.wait(timeout);
+        let longest = match (rests, self.ring_use.bytes()) {
+            (true, _) => REST,
+            (false, 0) => timeout,
+            // Whoever completes a record now may find no room for what wakes.
+            (false, _) => TICK,
+        };
+        let is_time = self.bell.wait(timeout.min(longest));
         drop(asleep);
         is_time
     }

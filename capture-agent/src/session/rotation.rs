@@ -40,6 +40,11 @@ impl Rotation {
         Self { interval, opened: now, due: now + interval, sealed: Default::default() }
     }
 
+    /// When the session is to be sealed.
+    pub(super) fn due(&self) -> Instant {
+        self.due
+    }
+
     /// Closes the accounts at `kernel`.
     fn close(&mut self, kernel: [KernelTotals; 2], reconciled: bool, now: Instant) -> Sealed {
         let in_session = std::array::from_fn(|stream| kernel[stream].since(&self.sealed[stream]));
