@@ -29,6 +29,8 @@ pub struct Offsets {
     pub files_count: u32,
     /// `files_struct.fdt`
     pub files_fdt: u32,
+    /// `files_struct.fd_array`
+    pub files_fd_array: u32,
     /// `fdtable.max_fds`
     pub fdtable_max_fds: u32,
     /// `fdtable.fd`

@@ -12,12 +12,12 @@ mod slot;
 pub use config::{Config, Offsets, RELAY_ALWAYS, RELAY_NEVER, RELAY_WHEN_NEEDED};
 pub use record::{COMM_LEN, RecordHeader, RecordKind, Stream, Via};
 pub use slot::{
-    CONTAINER_ID_LEN, ContainerSlot, GlobalCounters, LOST_REASONS, LostReason, OutputStream, ReaderState, SLOT_AT_EXEC,
-    Side, SlotState,
+    CGROUP_HINTS, CONTAINER_ID_LEN, CgroupHint, ContainerSlot, GlobalCounters, LOST_REASONS, LostReason, OutputStream,
+    ReaderState, SLOT_AT_EXEC, Side, SlotState,
 };
 
 /// Version of everything in this crate; part of every pin path.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// Largest payload of one record, in bytes. One full pipe of 16 pages, so that the usual largest burst is one record.
 pub const MAX_PAYLOAD: usize = 64 * 1024;

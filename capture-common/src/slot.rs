@@ -170,6 +170,22 @@ pub struct ContainerSlot {
 const _: () = assert!(size_of::<OutputStream>() == 128);
 const _: () = assert!(size_of::<ContainerSlot>() == 512);
 
+/// How many [`CgroupHint`]s there are, one for each value of the lower bits of a cgroup's id; a power of two.
+pub const CGROUP_HINTS: u32 = 4096;
+
+/// What is known of the captured cgroups whose ids have the same lower bits.
+///
+/// Most calls are made by tasks in no container and the others by tasks in a container's own cgroup; this tells both without a
+/// search. The kernel gives the lower half of the ids in turn (`__kernfs_new_node` in `fs/kernfs/dir.c`).
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct CgroupHint {
+    /// How many there are, or are about to be: counted before a cgroup is captured and until after it is not.
+    pub count: AtomicU64,
+    /// The slot of one of them. It may be another's by now, so the slot's own cgroup has to be looked at.
+    pub slot: AtomicU64,
+}
+
 /// Counters that belong to no container.
 #[repr(C, align(64))]
 #[derive(Debug, Default)]

@@ -2,10 +2,13 @@
 
 use core::ffi::c_void;
 
-use capture_common::{ContainerSlot, SlotState};
+use capture_common::{CGROUP_HINTS, CgroupHint, ContainerSlot, SlotState};
 
-use crate::maps::{CGROUPS, SLOTS, offset};
-use crate::verifier::{get, member};
+use crate::maps::{CGROUPS, HINTS, SLOTS, offset};
+use crate::verifier::{fetch_add, get, member, set};
+
+const BPF_NOEXIST: u64 = 1;
+const BPF_EXIST: u64 = 2;
 
 /// The control group of a task in the v2 hierarchy, as the verifier knows it: `cgroup`.
 #[inline(always)]
@@ -31,8 +34,66 @@ pub fn id_of(cgroup: *const c_void) -> u64 {
 /// The container that the current task is in, and its slot's index, if it is captured.
 #[inline(always)]
 pub fn captured(task: *const c_void) -> Option<(u32, &'static ContainerSlot)> {
-    // SAFETY: the map's values are numbers that are never written again.
-    let index = unsafe { *CGROUPS.get(id_of(cgroup_of(task)))? };
-    let slot = SLOTS.get(index)?;
+    let id = id_of(cgroup_of(task));
+    let hint = hint(id)?;
+    if get(&hint.count) == 0 {
+        return None;
+    }
+    let likely = get(&hint.slot) as u32;
+    let (index, slot) = match SLOTS.get(likely) {
+        Some(slot) if get(&slot.cgroup_id) == id => (likely, slot),
+        _ => {
+            let index = slot_of(id)?;
+            (index, SLOTS.get(index)?)
+        }
+    };
     (get(&slot.state) == SlotState::Open as u64).then_some((index, slot))
+}
+
+/// The slot of a cgroup, or [`SLOT_AT_EXEC`](capture_common::SLOT_AT_EXEC), if it is known.
+#[inline(always)]
+pub fn slot_of(id: u64) -> Option<u32> {
+    // SAFETY: the map's values are numbers that are never written again.
+    unsafe { CGROUPS.get(id).copied() }
+}
+
+/// Makes a cgroup known that was not; `false` where it was, and where the map is full. The agent does the same
+/// (`Cgroups::add`).
+#[inline(always)]
+pub fn add(id: u64, index: u32) -> bool {
+    let Some(hint) = hint(id) else { return false };
+    fetch_add(&hint.count, 1);
+    if CGROUPS.insert(id, index, BPF_NOEXIST).is_err() {
+        fetch_add(&hint.count, u64::MAX);
+        return false;
+    }
+    set(&hint.slot, u64::from(index));
+    true
+}
+
+/// Gives a known cgroup another slot.
+#[inline(always)]
+pub fn replace(id: u64, index: u32) -> bool {
+    if CGROUPS.insert(id, index, BPF_EXIST).is_err() {
+        return false;
+    }
+    if let Some(hint) = hint(id) {
+        set(&hint.slot, u64::from(index));
+    }
+    true
+}
+
+/// Forgets a cgroup.
+#[inline(always)]
+pub fn remove(id: u64) {
+    if CGROUPS.remove(id).is_ok()
+        && let Some(hint) = hint(id)
+    {
+        fetch_add(&hint.count, u64::MAX);
+    }
+}
+
+#[inline(always)]
+fn hint(id: u64) -> Option<&'static CgroupHint> {
+    HINTS.get(id as u32 & (CGROUP_HINTS - 1))
 }

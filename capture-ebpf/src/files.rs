@@ -27,6 +27,29 @@ pub fn are_shared(task: *const c_void) -> bool {
     }
 }
 
+/// The inode, and its number, behind standard output or standard error of `task`, by loads alone: the table of descriptors that a
+/// process begins with stands in its `files_struct`, where the verifier knows the types. `None` for any other descriptor, and
+/// where the table has given way to a larger one: then there may be a file all the same. Number 0 where there is none.
+#[inline(always)]
+pub fn standard_output(task: *const c_void, fd: u32) -> Option<(Inode, u64)> {
+    // SAFETY: the verifier types `task`, and each step from it, by BTF; a load through null gives null.
+    unsafe {
+        let files: *const c_void = member(task, offset!(task_files));
+        let table: *const c_void = member(files, offset!(files_fdt));
+        let own = offset!(files_fd_array);
+        if member::<u64>(table, offset!(fdtable_fd)) != files as u64 + u64::from(own) {
+            return None;
+        }
+        let file: *const c_void = match fd {
+            1 => member(files, own + 8),
+            2 => member(files, own + 16),
+            _ => return None,
+        };
+        let inode: *const c_void = member(file, offset!(file_inode));
+        Some((Inode(inode), member(inode, offset!(inode_ino))))
+    }
+}
+
 /// An open file of the kernel; not yet read.
 #[derive(Clone, Copy)]
 pub struct File(*const c_void);

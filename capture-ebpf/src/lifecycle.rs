@@ -11,15 +11,13 @@ use capture_common::{
 
 use crate::container;
 use crate::files::File;
-use crate::maps::{CGROUPS, FREE_SLOTS, GLOBALS, RECORDS, RELAYS, SLOTS, offset};
+use crate::maps::{FREE_SLOTS, GLOBALS, RECORDS, RELAYS, SLOTS, offset};
 use crate::relay;
 use crate::ring::FORCE_WAKEUP;
 use crate::verifier::{fetch_add, get, member, probe, set};
 
 /// `cgrp_dfl_root.hierarchy_id` (`kernel/cgroup/cgroup.c`): the v2 hierarchy. `cgroup_mkdir` fires once for each.
 const V2_HIERARCHY: i32 = 0;
-const BPF_NOEXIST: u64 = 1;
-const BPF_EXIST: u64 = 2;
 /// Longest cgroup name that is looked at: `cri-containerd-<id>.scope` and the like, with room to spare.
 const NAME_LEN: usize = 128;
 
@@ -51,16 +49,15 @@ fn try_register(cgroup: *const c_void, id: u64) -> Option<Registered> {
         let css: *const c_void = member(cgroup, offset!(cgroup_parent_css));
         container::id_of(member(css, offset!(css_cgroup)))
     };
-    // SAFETY: the value is a number that is never written again.
-    if let Some(slot) = unsafe { CGROUPS.get(parent) } {
+    if let Some(slot) = container::slot_of(parent) {
         // Where the map is full the child's output is not seen; where it is there, the agent was first.
-        let _ = CGROUPS.insert(id, *slot, BPF_NOEXIST);
+        let _ = container::add(id, slot);
         return Some(Registered::Done);
     }
 
     let id_text = container_id(cgroup)?;
     let Some(index) = take_slot(id, id_text) else { return Some(Registered::Refused) };
-    if CGROUPS.insert(id, index, BPF_NOEXIST).is_err() {
+    if !container::add(id, index) {
         give_back(index);
         return Some(Registered::Refused);
     }
@@ -141,11 +138,9 @@ fn text<const N: usize>(address: u64) -> Option<[u8; N]> {
 /// A task has executed: if it is the first of a container, it is its init, and its fd 1 and fd 2 are the output.
 #[inline(always)]
 pub fn executed(task: *const c_void) -> Option<()> {
-    // SAFETY: plain helpers; the map's values are numbers that are never written again.
-    let (cgroup, pid, mut index) = unsafe {
-        let cgroup = bpf_get_current_cgroup_id();
-        (cgroup, (bpf_get_current_pid_tgid() >> 32) as u32, *CGROUPS.get(cgroup)?)
-    };
+    // SAFETY: plain helpers.
+    let (cgroup, pid) = unsafe { (bpf_get_current_cgroup_id(), (bpf_get_current_pid_tgid() >> 32) as u32) };
+    let mut index = container::slot_of(cgroup)?;
     if index == SLOT_AT_EXEC {
         index = enter(task, cgroup)?;
     }
@@ -199,10 +194,10 @@ fn enter(task: *const c_void, id: u64) -> Option<u32> {
     let id_text = container_id(container::cgroup_of(task));
     let taken = id_text.and_then(|id_text| take_slot(id, id_text));
     let Some(index) = taken else {
-        let _ = CGROUPS.remove(id);
+        container::remove(id);
         return None;
     };
-    if CGROUPS.insert(id, index, BPF_EXIST).is_err() {
+    if !container::replace(id, index) {
         give_back(index);
         return None;
     }
@@ -229,9 +224,8 @@ fn output(task: *const c_void, fd: u32, stream: &OutputStream) -> bool {
 #[inline(always)]
 pub fn cgroup_removed(cgroup: *const c_void) -> Option<()> {
     let id = v2_id(cgroup)?;
-    // SAFETY: the map's values are numbers that are never written again.
-    let index = unsafe { *CGROUPS.get(id)? };
-    let _ = CGROUPS.remove(id);
+    let index = container::slot_of(id)?;
+    container::remove(id);
     let slot = SLOTS.get(index)?;
     if get(&slot.cgroup_id) != id {
         return None;

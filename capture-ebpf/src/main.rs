@@ -36,14 +36,17 @@ pub fn raw_sys_exit(ctx: BtfTracePointContext) -> i32 {
 fn try_raw_sys_exit(registers: Registers, returned: i64) -> Option<()> {
     let number = registers.number();
     if number == syscalls::READ {
-        return relay::read(current_task(), registers, returned);
+        return relay::read(registers, returned);
     }
     if returned <= 0 || !syscalls::may_write(number) {
         return None;
     }
     let task = current_task();
-    let abi = syscalls::abi(task, number);
-    output::wrote(task, || registers, returned as u64, syscalls::write_call(number, abi)?, abi)
+    let call = || {
+        let abi = syscalls::abi(task, number);
+        Some((registers, syscalls::write_call(number, abi)?, abi))
+    };
+    output::wrote(task, returned as u64, call)
 }
 
 /// Attach mode `raw`: the entry of every system call, for those that move bytes past `write` or replace descriptors.
@@ -110,10 +113,13 @@ fn try_sys_exit(ctx: &TracePointContext, call: Call) -> Option<()> {
         return None;
     }
     let task = current_task();
-    // SAFETY: `task` is the current one.
-    let registers = || Registers(unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as *const c_void);
-    // These tracepoints do not fire for 32-bit calls.
-    output::wrote(task, registers, returned as u64, call, Abi::Native)
+    let call = || {
+        // SAFETY: `task` is the current one.
+        let registers = unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as *const c_void;
+        // These tracepoints do not fire for 32-bit calls.
+        Some((Registers(registers), call, Abi::Native))
+    };
+    output::wrote(task, returned as u64, call)
 }
 
 /// A cgroup is made, in any hierarchy.

@@ -2,7 +2,9 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, RingBuf, Stack};
-use capture_common::{Config, ContainerSlot, GlobalCounters, MAX_PAYLOAD, Offsets, RecordHeader};
+use capture_common::{
+    CGROUP_HINTS, CgroupHint, Config, ContainerSlot, GlobalCounters, MAX_PAYLOAD, Offsets, RecordHeader,
+};
 
 use crate::output::Walk;
 use crate::relay::Tally;
@@ -18,6 +20,10 @@ pub static RECORDS: RingBuf = RingBuf::with_byte_size(32 << 20, 0);
 /// Cgroup → slot of the container that it belongs to, or [`SLOT_AT_EXEC`]; child cgroups have the slot of their container.
 #[map]
 pub static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(4 * DEFAULT_CAPACITY, 0);
+
+/// What is in [`CGROUPS`], by the lower bits of a cgroup's id; mapped into the agent's memory, because both count in it.
+#[map]
+pub static HINTS: Array<CgroupHint> = Array::with_max_entries(CGROUP_HINTS, BPF_F_MMAPABLE);
 
 /// The slot table, mapped into the agent's memory.
 #[map]
@@ -85,6 +91,7 @@ static CONFIG: Config = Config {
         task_status: 0,
         files_count: 0,
         files_fdt: 0,
+        files_fd_array: 0,
         fdtable_max_fds: 0,
         fdtable_fd: 0,
         file_inode: 0,

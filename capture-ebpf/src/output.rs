@@ -11,7 +11,7 @@ use capture_common::{
     COMM_LEN, ContainerSlot, LostReason, MAX_PAYLOAD, MAX_STEPS, OutputStream, RecordHeader, RecordKind, Side, Via,
 };
 
-use crate::files::{File, Inode};
+use crate::files::{self, File, Inode};
 use crate::maps::{Draft, GLOBALS, SCRATCH, SLOTS, Scratch};
 use crate::replaced;
 use crate::ring;
@@ -21,21 +21,19 @@ use crate::{account, container};
 
 const PAYLOAD: u64 = MAX_PAYLOAD as u64;
 
-/// A write call of `task`, the current one, has returned `accepted` (more than 0) bytes. Its `registers` are asked for when it is
+/// A write call of `task`, the current one, has returned `accepted` (more than 0) bytes. Which `call` it was is asked when it is
 /// a container's.
 #[inline(always)]
-pub fn wrote(
-    task: *const c_void,
-    registers: impl FnOnce() -> Registers,
-    accepted: u64,
-    call: Call,
-    abi: Abi,
-) -> Option<()> {
+pub fn wrote(task: *const c_void, accepted: u64, call: impl FnOnce() -> Option<(Registers, Call, Abi)>) -> Option<()> {
     let (index, slot) = container::captured(task)?;
-    let [fd, buffer, count] = registers().arguments(abi);
-    let found = match File::of_fd(task, fd as u32) {
-        Some(file) => file.inode().and_then(|inode| stream_of(slot, inode)),
-        None => None,
+    let (registers, call, abi) = call()?;
+    let [fd, buffer, count] = registers.arguments(abi);
+    let found = match files::standard_output(task, fd as u32) {
+        Some((inode, number)) => stream_numbered(slot, inode, number),
+        None => match File::of_fd(task, fd as u32) {
+            Some(file) => file.inode().and_then(|inode| stream_of(slot, inode)),
+            None => None,
+        },
     };
     let stream = match found {
         Some(stream) => stream,
@@ -140,7 +138,15 @@ pub fn capture(source: &Source<'_>, buffer: u64, count: u64, accepted: u64) -> O
 /// Which of the container's streams an inode is.
 #[inline(always)]
 pub fn stream_of(slot: &ContainerSlot, inode: Inode) -> Option<u8> {
-    let number = inode.number()?;
+    stream_numbered(slot, inode, inode.number()?)
+}
+
+#[inline(always)]
+fn stream_numbered(slot: &ContainerSlot, inode: Inode, number: u64) -> Option<u8> {
+    // A stream that there is not has the number 0 too.
+    if number == 0 {
+        return None;
+    }
     let which: u8 = if number == get(&slot.streams[0].inode) {
         0
     } else if number == get(&slot.streams[1].inode) {

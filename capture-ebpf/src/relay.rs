@@ -11,6 +11,7 @@ use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_smp_process
 use capture_common::{ContainerSlot, OutputStream, RELAY_ALWAYS, RELAY_WHEN_NEEDED, Side, Via};
 
 use crate::container;
+use crate::current_task;
 use crate::files::{File, Inode};
 use crate::maps::{GLOBALS, RELAYED, RELAYS, SCRATCH, SLOTS, config, offset};
 use crate::output::{Source, capture, stream_at, stream_of};
@@ -107,7 +108,7 @@ pub fn start(slot: &ContainerSlot, stream: &OutputStream, key: u64, index: u32, 
 
 /// A read call of any process has returned.
 #[inline(always)]
-pub fn read(task: *const c_void, registers: Registers, returned: i64) -> Option<()> {
+pub fn read(registers: Registers, returned: i64) -> Option<()> {
     let globals = GLOBALS.get(0)?;
     if get(&globals.relay_streams) == 0 {
         return None;
@@ -115,7 +116,7 @@ pub fn read(task: *const c_void, registers: Registers, returned: i64) -> Option<
     // SAFETY: a plain helper; the map's values are not used as references.
     unsafe { RELAYS.get((bpf_get_current_pid_tgid() >> 32) as u32)? };
     let [descriptor, buffer, _] = registers.arguments(Abi::Native);
-    let file = File::of_fd(task, descriptor as u32)?;
+    let file = File::of_fd(current_task(), descriptor as u32)?;
     let inode = file.inode()?;
     let terminal = file.slave_of_master(inode);
     let key = match terminal {

@@ -11,6 +11,7 @@ use capture_common::{Config, RELAY_ALWAYS, RELAY_NEVER, RELAY_WHEN_NEEDED};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::cgroups::Cgroups;
 use super::error::chain;
 use super::shared::{ConfigGlobal, SlotTable};
 use super::{KernelError, offsets, preflight};
@@ -64,7 +65,7 @@ pub struct Kernel {
     // Holds the programs and their links.
     pub(super) ebpf: Ebpf,
     pub(super) table: Arc<SlotTable>,
-    pub(super) cgroups: HashMap<MapData, u64, u32>,
+    pub(super) cgroups: Cgroups,
     pub(super) free: Stack<MapData, u32>,
     pub(super) relays: HashMap<MapData, u32, u32>,
     pub(super) relayed: HashMap<MapData, u64, u32>,
@@ -108,8 +109,8 @@ impl KernelConfig {
 
         let table = {
             let slots = map_fd(&ebpf, "SLOTS")?;
-            let globals = map_fd(&ebpf, "GLOBALS")?;
-            Arc::new(SlotTable::map(slots, self.capacity, globals)?)
+            let (hints, globals) = (map_fd(&ebpf, "HINTS")?, map_fd(&ebpf, "GLOBALS")?);
+            Arc::new(SlotTable::map(slots, self.capacity, hints, globals)?)
         };
         let mut free: Stack<MapData, u32> = take_map(&mut ebpf, "FREE_SLOTS")?;
         // The last one pushed is the first one used: slots in use stay at the start of the table.
@@ -117,8 +118,8 @@ impl KernelConfig {
             free.push(index, 0).map_err(|error| map_error("FREE_SLOTS", &error))?;
         }
         let mut kernel = Kernel {
+            cgroups: Cgroups::new(take_map(&mut ebpf, "CGROUPS")?, Arc::clone(&table)),
             table,
-            cgroups: take_map(&mut ebpf, "CGROUPS")?,
             free,
             relays: take_map(&mut ebpf, "RELAYS")?,
             relayed: take_map(&mut ebpf, "RELAYED")?,

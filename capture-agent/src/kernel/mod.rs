@@ -1,6 +1,7 @@
 //! The kernel side's counterpart: load and attach the eBPF programs, read what they write.
 
 mod btf;
+mod cgroups;
 mod clock;
 mod error;
 mod load;

@@ -42,6 +42,7 @@ pub fn resolve_in(btf: &[u8]) -> Result<Offsets, KernelError> {
         task_status: member("task_struct", "thread_info.status")?,
         files_count: member("files_struct", "count")?,
         files_fdt: member("files_struct", "fdt")?,
+        files_fd_array: member("files_struct", "fd_array")?,
         fdtable_max_fds: member("fdtable", "max_fds")?,
         fdtable_fd: member("fdtable", "fd")?,
         file_inode: member("file", "f_inode")?,

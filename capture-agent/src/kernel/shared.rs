@@ -8,27 +8,31 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use aya::maps::{MapData, RingBuf};
-use capture_common::{CONTAINER_ID_LEN, Config, ContainerSlot, GlobalCounters, RecordHeader, RecordKind, Stream};
+use capture_common::{
+    CGROUP_HINTS, CONTAINER_ID_LEN, CgroupHint, Config, ContainerSlot, GlobalCounters, RecordHeader, RecordKind, Stream,
+};
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::KernelError;
 
-/// The slot table and the global counters, mapped from their array maps.
+/// The slot table, what is known of cgroups and the global counters, mapped from their array maps.
 #[derive(Debug)]
 pub struct SlotTable {
     slots: MmapRaw,
+    hints: MmapRaw,
     globals: MmapRaw,
     capacity: u32,
 }
 
 impl SlotTable {
-    /// Maps the table of `capacity` slots and the counters behind two map descriptors.
-    pub(super) fn map(slots: RawFd, capacity: u32, globals: RawFd) -> Result<Self, KernelError> {
+    /// Maps the table of `capacity` slots, the hints and the counters behind three map descriptors.
+    pub(super) fn map(slots: RawFd, capacity: u32, hints: RawFd, globals: RawFd) -> Result<Self, KernelError> {
         let map = |fd: RawFd, len: usize, name: &'static str| {
             MmapOptions::new().len(len).map_raw(fd).map_err(|source| KernelError::Mmap { name, source })
         };
         Ok(Self {
             slots: map(slots, capacity as usize * size_of::<ContainerSlot>(), "SLOTS")?,
+            hints: map(hints, CGROUP_HINTS as usize * size_of::<CgroupHint>(), "HINTS")?,
             globals: map(globals, size_of::<GlobalCounters>(), "GLOBALS")?,
             capacity,
         })
@@ -49,6 +53,14 @@ impl SlotTable {
             // slot is atomic, so the kernel's writes are no data race.
             unsafe { &*self.slots.as_ptr().cast::<ContainerSlot>().add(index as usize) }
         })
+    }
+
+    /// What is known of the cgroups that have the lower bits of this one's id.
+    #[expect(clippy::cast_ptr_alignment, reason = "a mapping starts at a page, and hints are as large as aligned")]
+    pub(super) fn hint(&self, cgroup_id: u64) -> &CgroupHint {
+        let index = cgroup_id % u64::from(CGROUP_HINTS);
+        // SAFETY: as above; the index is below the number of hints.
+        unsafe { &*self.hints.as_ptr().cast::<CgroupHint>().add(index as usize) }
     }
 
     /// Counters that belong to no container.

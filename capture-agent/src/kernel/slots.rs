@@ -35,19 +35,19 @@ impl Kernel {
     /// Whether a cgroup has a slot.
     #[must_use]
     pub fn knows(&self, cgroup_id: u64) -> bool {
-        self.cgroups.get(&cgroup_id, 0).is_ok_and(|slot| slot != SLOT_AT_EXEC)
+        self.cgroups.get(cgroup_id).is_some_and(|slot| slot != SLOT_AT_EXEC)
     }
 
     /// Has the kernel side give a slot to the container of an empty cgroup when a program is executed there.
     pub fn expect(&mut self, cgroup_id: u64) {
         // Where the map is full, the container is found when the agent looks again.
-        let _ = self.cgroups.insert(cgroup_id, SLOT_AT_EXEC, 1);
+        self.cgroups.add(cgroup_id, SLOT_AT_EXEC);
     }
 
     /// Takes [`expect`](Self::expect) back.
     pub fn expect_no_more(&mut self, cgroup_id: u64) {
-        if self.cgroups.get(&cgroup_id, 0).is_ok_and(|slot| slot == SLOT_AT_EXEC) {
-            let _ = self.cgroups.remove(&cgroup_id);
+        if self.cgroups.get(cgroup_id) == Some(SLOT_AT_EXEC) {
+            self.cgroups.remove(cgroup_id);
         }
     }
 
@@ -74,8 +74,8 @@ impl Kernel {
         if let Some(streams) = streams {
             self.open(index, streams);
         }
-        // `BPF_NOEXIST`: the kernel side may have been first.
-        if self.cgroups.insert(cgroup_id, index, 1).is_err() {
+        // The kernel side may have been first.
+        if !self.cgroups.add(cgroup_id, index) {
             slot.state.store(SlotState::Free as u64, Relaxed);
             self.free.push(index, 0).map_err(|error| map_error("FREE_SLOTS", &error))?;
             return Ok(Registration::Known);
@@ -118,7 +118,7 @@ impl Kernel {
     /// Registers a child cgroup of a registered container.
     pub fn register_child(&mut self, cgroup_id: u64, index: u32) {
         // Full or already there: the first is counted where the container itself is refused, the second is fine.
-        let _ = self.cgroups.insert(cgroup_id, index, 1);
+        self.cgroups.add(cgroup_id, index);
     }
 
     /// Gives a slot back. For one that has ended and whose counters have been settled.

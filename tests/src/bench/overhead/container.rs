@@ -22,6 +22,17 @@ pub(super) struct Run {
     pub(super) only: Option<Operation>,
 }
 
+/// Runs a command as a runtime would: no descriptors but the three, and so the table of descriptors that a process begins with.
+/// The one of whoever started this may have grown, and a copy has the size that what is open needs.
+const WITHOUT_DESCRIPTORS: &str = r#"
+for file in /proc/self/fd/*; do
+    descriptor=${file##*/}
+    [ "$descriptor" -le 2 ] || eval "exec $descriptor>&-"
+done
+"$0" "$@"
+exit $?
+"#;
+
 impl Run {
     /// Runs the measured program; with a `cgroup`, in that.
     ///
@@ -30,8 +41,8 @@ impl Run {
     pub(super) fn run(self, cgroup: Option<&Path>) -> Result<Vec<Sample>> {
         let samples = tempfile::NamedTempFile::new().context("no file for the samples")?;
         let (reader, writer) = rustix::pipe::pipe().context("no pipe")?;
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("calls");
+        let mut command = Command::new("bash");
+        command.args(["-c", WITHOUT_DESCRIPTORS]).arg(std::env::current_exe()?).arg("calls");
         command.args(["--cpu", &self.cpu.to_string(), "--samples", &self.samples.to_string()]);
         if let Some(only) = self.only {
             command.args(["--only", only.name()]);

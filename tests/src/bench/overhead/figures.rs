@@ -15,6 +15,8 @@ pub(super) enum Setting {
     EmptyExit,
     /// A program that copies what is written to fd 1 and does nothing else.
     CopyOnly,
+    /// The same, and on the entry one that returns at once: the hooks of attach mode `raw`.
+    CopyRaw,
     /// The same as [`EmptyRaw`](Self::EmptyRaw) for attach mode `syscalls`.
     EmptySyscalls,
     Raw,
@@ -22,12 +24,13 @@ pub(super) enum Setting {
 }
 
 impl Setting {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Nothing,
         Self::EmptyRaw,
         Self::Raw,
         Self::EmptyExit,
         Self::CopyOnly,
+        Self::CopyRaw,
         Self::EmptySyscalls,
         Self::Syscalls,
     ];

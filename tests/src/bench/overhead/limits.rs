@@ -42,6 +42,7 @@ impl Limit {
             Setting::EmptyRaw => &[("empty_exit", "sys_exit"), ("empty_enter", "sys_enter")],
             Setting::EmptyExit => &[("empty_exit", "sys_exit")],
             Setting::CopyOnly => &[("copy_exit", "sys_exit")],
+            Setting::CopyRaw => &[("copy_exit", "sys_exit"), ("empty_enter", "sys_enter")],
             Setting::EmptySyscalls => &[],
             Setting::Nothing | Setting::Raw | Setting::Syscalls => return Ok(None),
         };

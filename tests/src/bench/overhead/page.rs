@@ -32,6 +32,7 @@ const BARS: [Bar; 8] = [
 
 const fn bar(what: &'static str, setting: Setting, place: Place, operation: Operation, ratio: f64) -> Bar {
     let limit = match (place, setting) {
+        (Place::Container, Setting::Raw) => Setting::CopyRaw,
         (Place::Container, _) => Setting::CopyOnly,
         (_, Setting::Raw) => Setting::EmptyRaw,
         _ => Setting::EmptySyscalls,
@@ -40,11 +41,12 @@ const fn bar(what: &'static str, setting: Setting, place: Place, operation: Oper
 }
 
 /// Rows of the table: what it is called, what is attached, where it runs, whether fd 1 is meant.
-const ROWS: [(&str, Setting, Place, bool); 11] = [
+const ROWS: [(&str, Setting, Place, bool); 12] = [
     ("nothing attached", Setting::Nothing, Place::Host, false),
     ("`raw`: empty programs on the same hooks", Setting::EmptyRaw, Place::Host, false),
     ("empty program on the exit alone", Setting::EmptyExit, Place::Host, false),
     ("a program on the exit that only copies fd 1", Setting::CopyOnly, Place::Host, true),
+    ("the same, and an empty program on the entry", Setting::CopyRaw, Place::Host, true),
     ("`raw`, not a container", Setting::Raw, Place::Host, false),
     ("`raw`, container, not its output", Setting::Raw, Place::Container, false),
     ("`raw`, captured", Setting::Raw, Place::Container, true),
