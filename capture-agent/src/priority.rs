@@ -6,9 +6,10 @@
 //!
 //! That has a price while there is much to do: the kernel wakes a real-time thread where it slept, also when another CPU
 //! is idle, and pushes aside what it finds there (`select_task_rq_rt` of `kernel/sched/rt.c`). That is the program whose
-//! output is captured, or one that carries it on. So while they have much to do and are in step they have the usual
-//! policy, and a [`Warden`] looks after them: once one of them is late, all have priority again, because one may wait for a
-//! lock or for room that another is to give.
+//! output is captured, or one that carries it on. So while they have much to do and are in step they have `SCHED_IDLE`,
+//! which pushes nobody aside and takes what CPU time is left, and a [`Warden`] looks after them: once one of them is late, all
+//! have priority again, because one may wait for a lock or for room that another is to give. What it brought:
+//! `docs/decisions/0017-wall-time.md`.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -16,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How often it is looked whether a thread that has the usual policy is late.
+/// How often it is looked whether a thread that has no priority is late.
 const LOOK: Duration = Duration::from_millis(2);
 /// For how long all have priority when one was late.
 const CATCH_UP: Duration = Duration::from_millis(20);
@@ -27,7 +28,7 @@ const WATCH: Duration = Duration::from_millis(250);
 #[derive(Clone, Debug, Default)]
 pub struct Wards(Arc<Inner>);
 
-/// The warden must not wait for a thread that has the usual policy, so nothing that is done often takes the lock.
+/// The warden must not wait for a thread that has no priority, so nothing that is done often takes the lock.
 #[derive(Debug)]
 struct Inner {
     threads: Mutex<Vec<Thread>>,
@@ -75,7 +76,7 @@ impl Wards {
         Ok(Ward { wards: self.clone(), id })
     }
 
-    /// There is much to do: for a while the threads have the usual policy whenever they are in step.
+    /// There is much to do: for a while the threads give way to all others whenever they are in step.
     pub fn call_warden(&self) {
         let until = self.0.now() + WATCH.as_millis() as u64;
         if self.0.until.swap(until, SeqCst) == 0
@@ -137,7 +138,7 @@ impl Thread {
         }
         // What was refused is not asked for again with every look.
         self.has_priority = has_priority;
-        if let Err(error) = set_policy(self.id, if has_priority { libc::SCHED_RR } else { libc::SCHED_OTHER }) {
+        if let Err(error) = set_policy(self.id, if has_priority { libc::SCHED_RR } else { libc::SCHED_IDLE }) {
             tracing::warn!(
                 %error,
                 thread = self.id,
@@ -259,13 +260,13 @@ mod tests {
         let warden = Warden::start(&wards).unwrap();
         let both = |expected: bool| [&reader, &sink].iter().all(|thread| thread.has_priority() == expected);
         assert!(both(true), "at first");
-        wait("the usual policy while there is much to do", || wards.call_warden(), || both(false));
+        wait("none while there is much to do", || wards.call_warden(), || both(false));
         sink.is_late.store(true, SeqCst);
         wait("priority for all when one is late", || wards.call_warden(), || both(true));
         sink.is_late.store(false, SeqCst);
-        wait("the usual policy once it has caught up", || wards.call_warden(), || both(false));
+        wait("none once it has caught up", || wards.call_warden(), || both(false));
         wait("priority when there is little to do", || (), || both(true));
-        wait("the usual policy the second time", || wards.call_warden(), || both(false));
+        wait("none the second time", || wards.call_warden(), || both(false));
         drop(sink);
         wait("priority for those that are left", || (), || reader.has_priority());
         drop(warden);
@@ -281,7 +282,7 @@ mod tests {
         thread::spawn(move || drop(gone.enter(late).unwrap())).join().unwrap();
         let stays = Idler::start(&wards);
         let _warden = Warden::start(&wards).unwrap();
-        wait("the usual policy", || wards.call_warden(), || !stays.has_priority());
+        wait("none", || wards.call_warden(), || !stays.has_priority());
         assert_eq!(asked.load(SeqCst), 0);
     }
 }

@@ -16,7 +16,7 @@ use super::{Options, machine};
 use crate::poll::eventually;
 use crate::soak::usage::Usage;
 
-const COUNTS: [u32; 6] = [1, 10, 50, 100, 250, 500];
+const COUNTS: [u32; 7] = [1, 10, 50, 55, 100, 250, 500];
 /// The default ring buffer; the agent maps it twice in a row (`BPF_MAP_TYPE_RINGBUF`), so each of its pages counts twice.
 const SETTLE: Duration = Duration::from_secs(8);
 
@@ -41,7 +41,7 @@ struct Row {
 pub(super) fn run(options: Options) -> Result<()> {
     let machine = machine::describe()?;
     let stage = Stage::new()?;
-    let (counts, window) = if options.quick { (&COUNTS[..3], 10) } else { (&COUNTS[..], 30) };
+    let (counts, window) = if options.quick { (&COUNTS[..4], 10) } else { (&COUNTS[..], 30) };
     let window = Duration::from_secs(window);
     let mut rows = Vec::new();
     for &containers in counts {
