@@ -43,7 +43,7 @@ const ADMISSION_PAUSE: Duration = Duration::from_millis(100);
 const GRACE_WITHOUT_METRICS: Duration = Duration::from_secs(10);
 
 /// How often messages of the eBPF programs are passed on.
-const LOG_INTERVAL: Duration = Duration::from_secs(1);
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What an agent is to be like.
 #[derive(Clone, Debug)]
@@ -265,7 +265,11 @@ impl Agent {
                     self.bpf_stats.expire();
                 }
                 () = self.admission.notified() => {
-                    // A slot was freed, or a container found none. The first matters only while somebody waits.
+                    // A slot was freed, or a container found none, which the programs have a message about. The first matters
+                    // only while somebody waits.
+                    if let Some(log) = &mut log {
+                        log.flush();
+                    }
                     let refused = self.refused();
                     if self.waiting() > 0 || refused != seen_refused {
                         seen_refused = refused;

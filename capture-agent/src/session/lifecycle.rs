@@ -128,6 +128,7 @@ impl Reader {
                 self.account(&session, &sealed, false);
             }
         }
+        self.positions.save_rest();
     }
 
     /// Books a session that is over.

@@ -67,7 +67,7 @@ impl Reader {
 
     /// Of what waits for a time: sessions to be sealed, lines that wait for the next one.
     fn next_deadline(&self) -> Option<Instant> {
-        let rotation = self.sessions.iter().flatten().map(|session| session.rotation.due()).min();
+        let rotation = self.sessions.iter().flatten().map(|session| session.rotation.latest()).min();
         [rotation, self.config.shaping.next_deadline()].into_iter().flatten().min()
     }
 }

@@ -9,6 +9,9 @@ use super::state::{Saved, SavedStream, StateWriter};
 use super::totals::KernelTotals;
 use crate::pipeline::record::{Account, StreamAccount};
 
+/// Of a container that writes nothing, every so manieth session is saved: a file costs more than all the rest of a rotation.
+const SILENT_SESSIONS: u64 = 10;
+
 /// The positions of all containers that are known.
 #[derive(Debug, Default)]
 pub struct Positions {
@@ -22,6 +25,8 @@ struct Entry {
     saved: Saved,
     /// What the sinks had counted by the last seal.
     account: [Taken; 2],
+    /// Sessions since the last one that was saved.
+    unsaved: u64,
 }
 
 /// What the sinks have counted of a stream.
@@ -54,9 +59,10 @@ impl Positions {
         self.entries.keys()
     }
 
-    /// Adds a session that was sealed, and has the container's state written.
+    /// Adds a session that was sealed, and has the container's state written if there is something new in it.
     pub fn sealed(&mut self, id: &Arc<str>, name: &str, kernel: &[KernelTotals; 2], account: &Account, ended: bool) {
-        let Entry { saved, account: before } = self.entries.entry(Arc::clone(id)).or_default();
+        let Entry { saved, account: before, unsaved } = self.entries.entry(Arc::clone(id)).or_default();
+        let (old_name, old_streams) = (saved.container_name.clone(), [saved.stdout.clone(), saved.stderr.clone()]);
         saved.container_id = Arc::clone(id);
         name.clone_into(&mut saved.container_name);
         saved.sessions += 1;
@@ -68,8 +74,24 @@ impl Positions {
             add(stream, kernel, &now, before);
             *before = now;
         }
-        if let Some(writer) = &self.writer {
+        *unsaved += 1;
+        let is_new = saved.container_name != old_name || [&saved.stdout, &saved.stderr] != old_streams.each_ref();
+        let is_first = saved.sessions == *unsaved;
+        if let Some(writer) = &self.writer
+            && (is_new || is_first || ended || *unsaved >= SILENT_SESSIONS)
+        {
+            *unsaved = 0;
             writer.save(saved.clone());
+        }
+    }
+
+    /// Has everything written that is newer than its file.
+    pub fn save_rest(&mut self) {
+        if let Some(writer) = &self.writer {
+            for entry in self.entries.values_mut().filter(|entry| entry.unsaved > 0) {
+                entry.unsaved = 0;
+                writer.save(entry.saved.clone());
+            }
         }
     }
 
@@ -104,7 +126,11 @@ fn add(stream: &mut SavedStream, kernel: &KernelTotals, now: &Taken, before: &Ta
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::session::ledger::Ledger;
+    use crate::session::state::StateDir;
 
     #[test]
     fn sessions_add_up_and_an_earlier_agent_counts() {
@@ -126,5 +152,26 @@ mod tests {
         assert_eq!((&saved.stdout, saved.sessions, saved.ended), (&expected, 6, true));
         positions.forget(&id);
         assert!(positions.get("a").is_none());
+    }
+
+    #[test]
+    fn a_silent_container_is_saved_now_and_then_and_at_the_end() {
+        let (directory, ledger) = (tempfile::tempdir().unwrap(), Arc::new(Ledger::new(Duration::from_mins(5))));
+        let sessions_saved = |sessions: u64, at_end: bool| {
+            let (state, saved) = StateDir::open(directory.path(), &ledger).unwrap();
+            let writer = StateWriter::start(state, Arc::clone(&ledger)).unwrap();
+            let (mut positions, id) = (Positions::restore(writer, saved), Arc::from("a"));
+            for _ in 0..sessions {
+                positions.sealed(&id, "web", &Default::default(), &Account::default(), false);
+            }
+            if at_end {
+                positions.save_rest();
+            }
+            drop(positions);
+            StateDir::open(directory.path(), &ledger).unwrap().1[0].sessions
+        };
+        assert_eq!(sessions_saved(3, false), 1, "the first, so that it is known");
+        assert_eq!(sessions_saved(SILENT_SESSIONS + 3, false), 1 + SILENT_SESSIONS);
+        assert_eq!(sessions_saved(3, true), 1 + SILENT_SESSIONS + 3);
     }
 }

@@ -40,9 +40,10 @@ impl Rotation {
         Self { interval, opened: now, due: now + interval, sealed: Default::default() }
     }
 
-    /// When the session is to be sealed.
-    pub(super) fn due(&self) -> Instant {
-        self.due
+    /// Until when the session is to be sealed at the latest: a thirtieth of its interval after it is due. Where nothing else
+    /// happens, one look seals all that have become due meanwhile.
+    pub(super) fn latest(&self) -> Instant {
+        self.due + self.interval / 30
     }
 
     /// Closes the accounts at `kernel`.
