@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::cgroups::Hierarchy;
 use crate::daemon::{Daemon, Network, Setup, Tcp, answers, process_in, tail};
+use crate::poll::eventually;
 use crate::workspace::target_dir;
 use crate::{process, stuck};
 
@@ -18,6 +19,8 @@ pub const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 
 /// Starting a container takes well under a second; a machine that needs longer than this is not usable.
 const DEADLINE: Duration = Duration::from_mins(1);
+/// How long a daemon may take to end.
+const ENDING: Duration = Duration::from_secs(20);
 
 /// An engine that answers, and who ends it.
 #[derive(Debug)]
@@ -49,14 +52,17 @@ pub fn ensure() -> Result<Arc<Engine>> {
 /// As [`ensure`].
 pub fn start_default() -> Result<Engine> {
     let socket = PathBuf::from(DEFAULT_SOCKET);
+    let pid_file = PathBuf::from("/var/run/docker.pid");
+    let process = || process_in(&pid_file, "dockerd").ok();
+    // The one of the program before may be on its way out.
+    let _ = eventually("dockerd", ENDING, || (answers(&socket) || process().is_none()).then_some(()));
     if answers(&socket) {
         let engine = Engine { socket, daemon: Mutex::new(None), setup: None, _home: None };
         engine.remove_orphans();
         Hierarchy::find()?.sweep();
         return Ok(engine);
     }
-    let pid_file = PathBuf::from("/var/run/docker.pid");
-    if let Ok(pid) = process_in(&pid_file, "dockerd") {
+    if let Some(pid) = process() {
         bail!("dockerd (process {}) runs but does not answer on {DEFAULT_SOCKET}", pid.as_raw_nonzero());
     }
     Hierarchy::find()?.sweep();
