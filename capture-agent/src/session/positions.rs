@@ -9,7 +9,7 @@ use super::state::{Saved, SavedStream, StateWriter};
 use super::totals::KernelTotals;
 use crate::pipeline::record::{Account, StreamAccount};
 
-/// Of a container that writes nothing, every so manieth session is saved: a file costs more than all the rest of a rotation.
+/// Of a container that writes nothing, one session in so many is saved: a file costs more than all the rest of a rotation.
 const SILENT_SESSIONS: u64 = 10;
 
 /// The positions of all containers that are known.
@@ -62,7 +62,7 @@ impl Positions {
     /// Adds a session that was sealed, and has the container's state written if there is something new in it.
     pub fn sealed(&mut self, id: &Arc<str>, name: &str, kernel: &[KernelTotals; 2], account: &Account, ended: bool) {
         let Entry { saved, account: before, unsaved } = self.entries.entry(Arc::clone(id)).or_default();
-        let (old_name, old_streams) = (saved.container_name.clone(), [saved.stdout.clone(), saved.stderr.clone()]);
+        let old = saved.clone();
         saved.container_id = Arc::clone(id);
         name.clone_into(&mut saved.container_name);
         saved.sessions += 1;
@@ -75,10 +75,10 @@ impl Positions {
             *before = now;
         }
         *unsaved += 1;
-        let is_new = saved.container_name != old_name || [&saved.stdout, &saved.stderr] != old_streams.each_ref();
-        let is_first = saved.sessions == *unsaved;
+        // What is new in every session does not count.
+        let is_new = *saved != Saved { sessions: saved.sessions, sealed_at: saved.sealed_at, ..old };
         if let Some(writer) = &self.writer
-            && (is_new || is_first || ended || *unsaved >= SILENT_SESSIONS)
+            && (is_new || *unsaved >= SILENT_SESSIONS)
         {
             *unsaved = 0;
             writer.save(saved.clone());
@@ -173,5 +173,14 @@ mod tests {
         assert_eq!(sessions_saved(3, false), 1, "the first, so that it is known");
         assert_eq!(sessions_saved(SILENT_SESSIONS + 3, false), 1 + SILENT_SESSIONS);
         assert_eq!(sessions_saved(3, true), 1 + SILENT_SESSIONS + 3);
+
+        let (state, saved) = StateDir::open(directory.path(), &ledger).unwrap();
+        let writer = StateWriter::start(state, Arc::clone(&ledger)).unwrap();
+        let (mut positions, id) = (Positions::restore(writer, saved), Arc::from("a"));
+        for ended in [true, false] {
+            positions.sealed(&id, "web", &Default::default(), &Account::default(), ended);
+        }
+        drop(positions);
+        assert!(!StateDir::open(directory.path(), &ledger).unwrap().1[0].ended, "it was started again");
     }
 }
