@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{json, logfmt};
 use crate::pipeline::record::{Attributes, Content, Origin, Record};
 
-/// Bytes that a local sink encodes before it writes them: still in the processor's cache as the kernel copies them.
+/// Bytes that are encoded before they are written to standard output: still in the processor's cache as the kernel copies them.
 pub(super) const PIECE: usize = 256 << 10;
 
 /// How a record is written.

@@ -3,6 +3,7 @@
 mod config;
 mod housekeeping;
 mod open;
+mod room;
 mod rotation;
 
 use std::borrow::Cow;
@@ -23,16 +24,19 @@ use self::housekeeping::Housekeeping;
 use self::open::{OpenFiles, named};
 pub use self::rotation::{Compression, Rotation};
 use super::delivery::{Receipt, Refused, Sink, SinkError};
-use super::encode::{Encoder, PIECE};
+use super::encode::Encoder;
 use super::template::{self, Fault, Part};
 use crate::config::SinkName;
 use crate::pipeline::record::{Origin, Record};
 
 /// How long a file is kept open that nothing is written to.
 const IDLE: Duration = Duration::from_mins(5);
+/// Bytes that are encoded before they are written. Twice what a write to a pipe or `/dev/null` is best with: the file system
+/// takes longer for the last page of a write, which the next one goes on with, than the processor for what left its cache.
+const PIECE: usize = 512 << 10;
 /// Buffers that are kept for the next records, and how large each may be.
-const MAX_SPARE: usize = 16;
-const MAX_SPARE_BYTES: usize = 1 << 20;
+const MAX_SPARE: usize = 8;
+const MAX_SPARE_BYTES: usize = 2 << 20;
 /// Value of the `reason` label for records whose file cannot be: a directory stands in its place.
 const UNWRITABLE: &str = "unwritable";
 

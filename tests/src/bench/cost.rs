@@ -21,9 +21,10 @@ const MB: u64 = 1_000_000;
 const DEADLINE: Duration = Duration::from_mins(15);
 
 /// Rows of the table: Docker's log driver, and who collects.
-const ROWS: [(&str, Collector); 7] = [
+const ROWS: [(&str, Collector); 8] = [
     ("none", Collector::Nobody),
     ("none", Collector::AgentNull),
+    ("none", Collector::AgentDefault),
     ("none", Collector::AgentJson),
     ("json-file", Collector::Nobody),
     ("json-file", Collector::AgentJson),
@@ -48,6 +49,8 @@ struct Run {
     busy: f64,
     engine: EngineCpu,
     collector: f64,
+    /// CPU seconds of a program that only writes the files which the agent wrote.
+    plain: f64,
     lost: Lost,
 }
 
@@ -60,6 +63,7 @@ struct Row {
     daemon: f64,
     shims: f64,
     own: f64,
+    plain: f64,
     lost: Lost,
 }
 
@@ -142,6 +146,7 @@ fn row(driver: &'static str, collector: Collector, runs: &[Run]) -> Row {
         daemon: of(|run| run.engine.daemon),
         shims: of(|run| run.engine.shims),
         own: of(|run| run.collector),
+        plain: of(|run| run.plain),
         lost: runs.iter().map(|run| run.lost).sum(),
     }
 }
@@ -169,7 +174,11 @@ fn once(stage: &Stage, load: Load, driver: &str, collector: Collector) -> Result
     let engine = stage.cpu() - before.0;
     let own = running.as_ref().map_or(0.0, Running::cpu) - before.1;
     let lost = running.as_ref().map(|running| running.lost(&writers)).transpose()?;
-    Ok(Run { wall, busy, engine, collector: own, lost })
+    let plain = match &running {
+        Some(running) if collector == Collector::AgentJson => running.plain_write()?,
+        _ => 0.0,
+    };
+    Ok(Run { wall, busy, engine, collector: own, plain, lost })
 }
 
 fn render(page: &mut String, load: Load, rows: &[Row]) {
@@ -205,8 +214,9 @@ fn render(page: &mut String, load: Load, rows: &[Row]) {
 /// The bars of the first load.
 fn verdict(page: &mut String, rows: &[Row]) {
     let find = |driver, collector| rows.iter().find(|row| row.driver == driver && row.collector == collector);
-    let (Some(null), Some(json), Some(follower)) = (
+    let (Some(null), Some(encoded), Some(json), Some(follower)) = (
         find("none", Collector::AgentNull),
+        find("none", Collector::AgentDefault),
         find("none", Collector::AgentJson),
         find("json-file", Collector::Follower),
     ) else {
@@ -218,13 +228,23 @@ fn verdict(page: &mut String, rows: &[Row]) {
             "host CPU, `none` + agent to a JSON file, of `json-file` + follower",
             json.host() / follower.host(),
             1.0 / 9.0,
+            String::new(),
         ),
-        ("agent's CPU to null, s per GB", null.own / gigabytes, 0.7),
-        ("agent's CPU to a JSON file, s per GB", json.own / gigabytes, 2.0),
+        ("agent's CPU to null, s per GB", null.own / gigabytes, 0.7, String::new()),
+        (
+            "agent's CPU to a JSON file, s per GB",
+            json.own / gigabytes,
+            2.0,
+            format!(
+                ", {:.2} of them JSON to null; a program that only writes as long a file takes {:.2}",
+                encoded.own / gigabytes,
+                json.plain / gigabytes
+            ),
+        ),
     ];
     let _ = writeln!(page, "\n| | bar | measured | |\n|---|---|---|---|");
-    for (what, measured, bar) in lines {
+    for (what, measured, bar, more) in lines {
         let met = if measured <= bar { "met" } else { "not met" };
-        let _ = writeln!(page, "| {what} | ≤ {bar:.2} | {measured:.3} | {met} |");
+        let _ = writeln!(page, "| {what} | ≤ {bar:.2} | {measured:.3}{more} | {met} |");
     }
 }

@@ -3,13 +3,17 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::room::Room;
 use super::rotation::Rotation;
 
 /// Files that are kept open. Those over it are closed, the longest unused first, and opened again when needed.
 pub(super) const MAX_OPEN: usize = 256;
+/// How long a file keeps disk space ahead that nothing is written to.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// Files by their path, some of them open.
 #[derive(Debug, Default)]
@@ -59,9 +63,10 @@ impl OpenFiles {
         self.open.clear();
     }
 
-    /// Closes those that nothing was written to for so long.
+    /// Closes those that nothing was written to for so long, and gives back what others have too much.
     pub(super) fn close_unused(&mut self, idle: Duration) {
         self.open.retain(|_, file| file.used_at.elapsed() < idle);
+        self.open.values_mut().filter(|file| file.used_at.elapsed() >= QUIET).for_each(OpenFile::give_back);
     }
 
     /// Those that are to be moved away for their age.
@@ -93,6 +98,7 @@ pub(super) struct OpenFile {
     used_at: Instant,
     /// Not a pipe or a device: what was written in part can be taken back.
     is_regular: bool,
+    room: Room,
 }
 
 impl OpenFile {
@@ -104,7 +110,8 @@ impl OpenFile {
         let began = if length == 0 { Ok(SystemTime::now()) } else { metadata.created().or(metadata.modified()) };
         let began = began.unwrap_or_else(|_| SystemTime::now());
         let is_regular = metadata.is_file();
-        Ok(Self { file, length, began, used: 0, used_at: Instant::now(), is_regular })
+        let room = Room::found(length, metadata.blocks());
+        Ok(Self { file, length, began, used: 0, used_at: Instant::now(), is_regular, room })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -119,8 +126,11 @@ impl OpenFile {
     /// How many records it may take before it is moved away, given where they end.
     pub(super) fn fit(&mut self, rotation: &Rotation, ends: &[usize]) -> io::Result<usize> {
         if self.is_regular {
-            // Others may have cut it short, or written to it as well.
-            self.length = self.file.metadata()?.len();
+            // Others may have cut it short, or written to it as well: then nobody knows what it will need.
+            let length = self.file.metadata()?.len();
+            if length != self.length {
+                (self.length, self.room) = (length, Room::new(length));
+            }
         }
         if self.is_too_old(rotation) {
             return Ok(0);
@@ -138,6 +148,9 @@ impl OpenFile {
     /// the first one that is not is taken back.
     fn write(&mut self, bytes: &[u8], ends: &[usize]) -> (usize, Option<io::Error>) {
         self.used_at = Instant::now();
+        if self.is_regular {
+            self.room.prepare(&self.file, self.length + bytes.len() as u64);
+        }
         let mut written = 0;
         let failure = loop {
             if written == bytes.len() {
@@ -171,5 +184,17 @@ impl OpenFile {
         if let Err(error) = cut {
             tracing::warn!(%error, bytes = from - to, "a line that could be written in part only stays in the file as it is");
         }
+    }
+    /// Gives back the disk space that it has too much.
+    fn give_back(&mut self) {
+        if let Err(error) = self.room.give_back(&self.file, self.length) {
+            tracing::debug!(%error, "a file keeps disk space that it does not use");
+        }
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }

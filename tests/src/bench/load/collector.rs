@@ -12,7 +12,7 @@ use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
 use super::stage::{Stage, Writers};
-use super::tailer;
+use super::{plain, tailer};
 use crate::agent::{command, free_address};
 use crate::fidelity::programs;
 use crate::poll::{DEADLINE, eventually};
@@ -144,6 +144,14 @@ impl Running {
             Some((name.to_owned(), value.parse().ok()?))
         });
         Ok(Scrape::new(series.collect()))
+    }
+
+    /// CPU seconds that it takes to write as many bytes as it has collected in files so far, and to do nothing else.
+    ///
+    /// # Errors
+    /// When they cannot be written beside them.
+    pub(crate) fn plain_write(&self) -> Result<f64> {
+        plain::write(self.output.path(), in_files(self.output.path(), size_of)?)
     }
 
     /// What it does not have of what `writers` wrote, once it has come to rest; in the end by what it has written, not by

@@ -1,6 +1,7 @@
 //! Real containers that write much, an engine of their own, and who collects their output.
 
 pub(super) mod collector;
+pub(super) mod plain;
 pub(super) mod stage;
 pub(super) mod tailer;
 

@@ -1,0 +1,40 @@
+//! A program that does nothing but write a file: what a collector that leaves one cannot undercut.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rustix::time::{ClockId, clock_gettime};
+
+/// Bytes of one write, as the agent's file sink has them. No power of two, because records are not: pages are written in part,
+/// and those of a write that ends at a multiple of 512 KiB are the dearest of all (ext4, Linux 6.18).
+const PIECE: usize = (512 << 10) + 100;
+
+/// CPU seconds of one thread that appends `length` bytes to a new file in `directory`.
+///
+/// # Errors
+/// When it cannot be written.
+pub(in crate::bench) fn write(directory: &Path, length: u64) -> Result<f64> {
+    let path = directory.join("plain");
+    let mut file = OpenOptions::new().append(true).create_new(true).open(&path).context("no plain file")?;
+    let piece = vec![b'x'; PIECE];
+    let before = cpu();
+    let mut left = length;
+    while left > 0 {
+        let next = left.min(PIECE as u64);
+        #[expect(clippy::cast_possible_truncation, reason = "at most a piece")]
+        file.write_all(&piece[..next as usize]).context("the plain file cannot be written")?;
+        left -= next;
+    }
+    let took = cpu() - before;
+    std::fs::remove_file(&path).context("the plain file stays")?;
+    Ok(took)
+}
+
+/// CPU seconds of this thread.
+#[expect(clippy::cast_precision_loss, reason = "seconds for people")]
+fn cpu() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
