@@ -33,6 +33,14 @@ impl Limit {
         Self::attach(Setting::CopyOnly)?.context("no program copies")
     }
 
+    /// Attaches programs that return at once to the hooks of attach mode `raw`.
+    ///
+    /// # Errors
+    /// When the object is not built, or the kernel refuses it.
+    pub(in crate::bench) fn hooks() -> Result<Self> {
+        Self::attach(Setting::EmptyRaw)?.context("no program is empty")
+    }
+
     /// Attaches what the setting stands for; nothing where it is none of these.
     ///
     /// # Errors
