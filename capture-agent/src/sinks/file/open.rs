@@ -185,6 +185,7 @@ impl OpenFile {
             tracing::warn!(%error, bytes = from - to, "a line that could be written in part only stays in the file as it is");
         }
     }
+
     /// Gives back the disk space that it has too much.
     fn give_back(&mut self) {
         if let Err(error) = self.room.give_back(&self.file, self.length) {
