@@ -69,10 +69,11 @@ mod tests {
 
     use super::*;
 
-    /// A file that grows by `steps` of 1 MiB, the holes left out; its room after each.
-    fn grown(file: &File, room: &mut Room, steps: u64) -> Vec<u64> {
+    /// A file that grows by `steps` of 1 MiB, the holes left out, and took `age` for what came before each; its room after each.
+    fn grown(file: &File, room: &mut Room, steps: u64, age: Duration) -> Vec<u64> {
         let step = |number| {
             let length = number << 20;
+            room.since = Instant::now().checked_sub(age).unwrap();
             room.prepare(file, length);
             file.write_all_at(b"x", length - 1).unwrap();
             room.end
@@ -88,7 +89,7 @@ mod tests {
     fn a_file_that_grows_fast_has_room_ahead_until_it_is_given_back() {
         let file = tempfile::tempfile().unwrap();
         let mut room = Room::new(0);
-        let ends = grown(&file, &mut room, 20);
+        let ends = grown(&file, &mut room, 20, Duration::ZERO);
         // Seen to be fast after 8 MiB, used up after 8 more.
         assert_eq!(ends[7..9], [0, 17 << 20]);
         assert_eq!(ends[16..18], [17 << 20, 26 << 20]);
@@ -102,8 +103,7 @@ mod tests {
     fn a_file_that_grows_slowly_takes_nothing() {
         let file = tempfile::tempfile().unwrap();
         let mut room = Room::new(0);
-        room.since = Instant::now().checked_sub(SOON).unwrap();
-        assert_eq!(grown(&file, &mut room, 9)[8], 0);
+        assert_eq!(grown(&file, &mut room, 9, SOON)[8], 0);
         assert!(taken(&file) < 1 << 20);
     }
 

@@ -1,4 +1,4 @@
-//! A program that does nothing but write a file: what a collector that leaves one cannot undercut.
+//! A program that does nothing but write a file, as most do: without disk space taken ahead, which the agent's file sink takes.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::calls::{Operation, Sample};
+use crate::cgroups::Hierarchy;
 use crate::poll::eventually;
 
 /// How long one run of the measured program may take.
@@ -82,13 +83,10 @@ impl Cgroup {
     /// # Errors
     /// Without a cgroup v2 hierarchy, or rights on it.
     pub(super) fn create() -> Result<Self> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").context("the mounts")?;
-        let root = mounts.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
-        let root = Path::new(root.context("no cgroup v2 hierarchy is mounted")?);
         let mut random = [0; 32];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
         let id = random.iter().fold(String::new(), |id, byte| id + &format!("{byte:02x}"));
-        let path = root.join("capture-bench").join(&id);
+        let path = Hierarchy::find()?.root().join("capture-bench").join(&id);
         fs::create_dir_all(&path).with_context(|| format!("{}", path.display()))?;
         Ok(Self { path, id })
     }
