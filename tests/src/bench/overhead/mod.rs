@@ -62,7 +62,7 @@ pub fn run(options: Options) -> Result<()> {
     }
     sched_setaffinity(None, &set).context("the CPUs cannot be chosen")?;
 
-    let (rounds, samples) = if options.quick { (3, 15) } else { (8, 25) };
+    let (rounds, samples) = if options.quick { (3, 15) } else { (24, 25) };
     let run = Run { cpu: measured, samples, only: None };
     let mut figures = Figures::default();
     for round in 0..rounds {
