@@ -35,10 +35,19 @@ pub fn id_of(cgroup: *const c_void) -> u64 {
 #[inline(always)]
 pub fn captured(task: *const c_void) -> Option<(u32, &'static ContainerSlot)> {
     let id = id_of(cgroup_of(task));
-    let hint = hint(id)?;
-    if get(&hint.count) == 0 {
-        return None;
-    }
+    captured_by(id, hinted(id)?)
+}
+
+/// What is known of the cgroups with the lower bits of this id, if any of them is a container's: nearly all that are not are
+/// told from them here, with two loads.
+#[inline(always)]
+pub fn hinted(id: u64) -> Option<&'static CgroupHint> {
+    hint(id).filter(|hint| get(&hint.count) != 0)
+}
+
+/// The container that a cgroup belongs to, and its slot's index, if it is captured.
+#[inline(always)]
+pub fn captured_by(id: u64, hint: &CgroupHint) -> Option<(u32, &'static ContainerSlot)> {
     let likely = get(&hint.slot) as u32;
     let (index, slot) = match SLOTS.get(likely) {
         Some(slot) if get(&slot.cgroup_id) == id => (likely, slot),

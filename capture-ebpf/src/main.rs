@@ -22,67 +22,78 @@ use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 use aya_ebpf::macros::{btf_tracepoint, tracepoint};
 use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
 use aya_log_ebpf::warn;
+use capture_common::CgroupHint;
 
-use crate::syscalls::{Abi, Call, Registers};
+use crate::syscalls::{Abi, Call, Class, Registers};
 
 /// Attach mode `raw`: the exit of every system call.
 #[btf_tracepoint(function = "sys_exit")]
 pub fn raw_sys_exit(ctx: BtfTracePointContext) -> i32 {
-    try_raw_sys_exit(Registers(ctx.arg(0)), ctx.arg(1));
+    let number = Registers(ctx.arg(0)).number();
+    if number == syscalls::READ {
+        if relay::is_any() {
+            raw_read(ctx.as_ptr());
+        }
+        return 0;
+    }
+    if ctx.arg::<i64>(1) <= 0 || syscalls::class(number) != Class::WRITES {
+        return 0;
+    }
+    let task = current_task();
+    let id = container::id_of(container::cgroup_of(task));
+    if let Some(hint) = container::hinted(id) {
+        raw_wrote(ctx.as_ptr(), task, id, hint);
+    }
     0
 }
 
-#[inline(always)]
-fn try_raw_sys_exit(registers: Registers, returned: i64) -> Option<()> {
-    let number = registers.number();
-    if number == syscalls::READ {
-        return relay::read(registers, returned);
-    }
-    if returned <= 0 || !syscalls::may_write(number) {
-        return None;
-    }
-    let task = current_task();
+/// What follows stands apart from the programs that begin it, because every system call of the host passes those: a function that
+/// needs many registers and much of the stack begins by saving the ones and finding the other.
+#[inline(never)]
+fn raw_read(ctx: *mut c_void) {
+    let ctx = BtfTracePointContext::new(ctx);
+    relay::read(Registers(ctx.arg(0)), ctx.arg(1));
+}
+
+#[inline(never)]
+fn raw_wrote(ctx: *mut c_void, task: *const c_void, id: u64, hint: &'static CgroupHint) {
+    let ctx = BtfTracePointContext::new(ctx);
+    let registers = Registers(ctx.arg(0));
     let call = || {
+        let number = registers.number();
         let abi = syscalls::abi(task, number);
         Some((registers, syscalls::write_call(number, abi)?, abi))
     };
-    output::wrote(task, returned as u64, call)
+    output::wrote(task, id, hint, ctx.arg(1), call);
 }
 
 /// Attach mode `raw`: the entry of every system call, for those that move bytes past `write` or replace descriptors.
 #[btf_tracepoint(function = "sys_enter")]
 pub fn raw_sys_enter(ctx: BtfTracePointContext) -> i32 {
-    try_raw_sys_enter(Registers(ctx.arg(0)), ctx.arg::<u64>(1) as u32);
+    let class = syscalls::class(ctx.arg::<u64>(1) as u32);
+    // Nearly all calls end here.
+    if class == Class::OTHERS || (class == Class::WRITES && !replaced::is_any()) {
+        return 0;
+    }
+    raw_entered(ctx.as_ptr(), class);
     0
 }
 
-#[inline(always)]
-fn try_raw_sys_enter(registers: Registers, number: u32) -> Option<()> {
-    // The most frequent call of most hosts; its exit is what matters.
-    if number == syscalls::READ {
-        return None;
-    }
-    if syscalls::may_write(number) {
-        // Most calls that come this far end here.
-        if !replaced::is_any() {
-            return None;
-        }
-        let task = current_task();
-        let abi = syscalls::abi(task, number);
-        syscalls::write_call(number, abi)?;
-        return replaced::entered(task, registers, abi);
-    }
-    if syscalls::may_replace(number) {
-        let task = current_task();
-        let abi = syscalls::abi(task, number);
-        return replaced::replacing(task, registers, syscalls::replaced_argument(number, abi)?, abi);
-    }
-    if !syscalls::may_bypass(number) {
-        return None;
-    }
+#[inline(never)]
+fn raw_entered(ctx: *mut c_void, class: u8) -> Option<()> {
+    let ctx = BtfTracePointContext::new(ctx);
+    let registers = Registers(ctx.arg(0));
+    let number = ctx.arg::<u64>(1) as u32;
     let task = current_task();
     let abi = syscalls::abi(task, number);
-    relay::entered(task, registers, syscalls::bypass_call(number, abi)?, abi)
+    match class {
+        Class::WRITES => {
+            syscalls::write_call(number, abi)?;
+            replaced::entered(task, registers, abi)
+        }
+        Class::REPLACES => replaced::replacing(task, registers, syscalls::replaced_argument(number, abi)?, abi),
+        _ => relay::entered(task, registers, syscalls::bypass_call(number, abi)?, abi),
+    }
 }
 
 /// Attach mode `syscalls`: the exit of `write`.
@@ -117,13 +128,21 @@ fn try_sys_exit(ctx: &TracePointContext, call: Call) -> Option<()> {
         return None;
     }
     let task = current_task();
+    let id = container::id_of(container::cgroup_of(task));
+    tracepoint_wrote(task, id, container::hinted(id)?, returned as u64, call);
+    Some(())
+}
+
+/// Apart for the same reason as [`raw_wrote`].
+#[inline(never)]
+fn tracepoint_wrote(task: *const c_void, id: u64, hint: &'static CgroupHint, accepted: u64, call: Call) {
     let call = || {
         // SAFETY: `task` is the current one.
         let registers = unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as *const c_void;
         // These tracepoints do not fire for 32-bit calls.
         Some((Registers(registers), call, Abi::Native))
     };
-    output::wrote(task, returned as u64, call)
+    output::wrote(task, id, hint, accepted, call);
 }
 
 /// A cgroup is made, in any hierarchy.

@@ -8,7 +8,7 @@ use aya_ebpf::helpers::generated::{
     bpf_probe_read_user,
 };
 use capture_common::{
-    COMM_LEN, ContainerSlot, LostReason, MAX_PAYLOAD, MAX_STEPS, OutputStream, RecordHeader, RecordKind, Side, Via,
+    COMM_LEN, CgroupHint, ContainerSlot, GlobalCounters, LostReason, MAX_PAYLOAD, MAX_STEPS, OutputStream, RecordHeader, RecordKind, Side, Via,
 };
 
 use crate::files::{self, File, Inode};
@@ -21,11 +21,17 @@ use crate::{account, container};
 
 const PAYLOAD: u64 = MAX_PAYLOAD as u64;
 
-/// A write call of `task`, the current one, has returned `accepted` (more than 0) bytes. Which `call` it was is asked when it is
-/// a container's.
+/// A write call of `task`, the current one, whose cgroup is `id`, has returned `accepted` (more than 0) bytes. Which `call` it was
+/// is asked when it is a container's.
 #[inline(always)]
-pub fn wrote(task: *const c_void, accepted: u64, call: impl FnOnce() -> Option<(Registers, Call, Abi)>) -> Option<()> {
-    let (index, slot) = container::captured(task)?;
+pub fn wrote(
+    task: *const c_void,
+    id: u64,
+    hint: &CgroupHint,
+    accepted: u64,
+    call: impl FnOnce() -> Option<(Registers, Call, Abi)>,
+) -> Option<()> {
+    let (index, slot) = container::captured_by(id, hint)?;
     let (registers, call, abi) = call()?;
     let [fd, buffer, count] = registers.arguments(abi);
     let found = match files::standard_output(task, fd as u32) {
@@ -48,11 +54,13 @@ pub fn wrote(task: *const c_void, accepted: u64, call: impl FnOnce() -> Option<(
     if get(&stream_at(slot, stream).side) != Side::Write as u64 {
         return None;
     }
-    capture(&Source { slot, index, stream, via: Via::Write, call, abi }, buffer, count, accepted)
+    let globals = GLOBALS.get(0)?;
+    capture(&Source { globals, slot, index, stream, via: Via::Write, call, abi }, buffer, count, accepted)
 }
 
 /// What is being captured.
 pub struct Source<'a> {
+    pub globals: &'a GlobalCounters,
     pub slot: &'a ContainerSlot,
     pub index: u32,
     pub stream: u8,
@@ -65,7 +73,7 @@ impl Source<'_> {
     /// The head of the record that holds `length` bytes from `position` on.
     #[inline(always)]
     pub fn header(&self, position: u64, length: u64) -> RecordHeader {
-        let (thread, user, comm) = writer();
+        let (thread, user, comm) = writer(self.globals);
         RecordHeader {
             kind: RecordKind::Output as u8,
             stream: self.stream,
@@ -90,14 +98,12 @@ impl Source<'_> {
 
 /// Process and thread, user, and name of the command that writes, where they are asked for.
 #[inline(always)]
-fn writer() -> (u64, u64, [u8; COMM_LEN]) {
-    match GLOBALS.get(0) {
-        // SAFETY: plain helpers.
-        Some(globals) if get(&globals.identify) != 0 => unsafe {
-            (bpf_get_current_pid_tgid(), bpf_get_current_uid_gid(), bpf_get_current_comm().unwrap_or_default())
-        },
-        _ => (0, 0, [0; COMM_LEN]),
+fn writer(globals: &GlobalCounters) -> (u64, u64, [u8; COMM_LEN]) {
+    if get(&globals.identify) == 0 {
+        return (0, 0, [0; COMM_LEN]);
     }
+    // SAFETY: plain helpers.
+    unsafe { (bpf_get_current_pid_tgid(), bpf_get_current_uid_gid(), bpf_get_current_comm().unwrap_or_default()) }
 }
 
 /// Copies the `accepted` bytes at `buffer` (or in the `count` segments that are listed there) into records.

@@ -106,13 +106,16 @@ pub fn start(slot: &ContainerSlot, stream: &OutputStream, key: u64, index: u32, 
     set(&stream.side, side as u64);
 }
 
-/// A read call of any process has returned.
+/// Whether any stream is taken at its relay.
+#[inline(always)]
+pub fn is_any() -> bool {
+    GLOBALS.get(0).is_some_and(|globals| get(&globals.relay_streams) != 0)
+}
+
+/// A read call of any process has returned, and [`is_any`].
 #[inline(always)]
 pub fn read(registers: Registers, returned: i64) -> Option<()> {
     let globals = GLOBALS.get(0)?;
-    if get(&globals.relay_streams) == 0 {
-        return None;
-    }
     // SAFETY: a plain helper; the map's values are not used as references.
     unsafe { RELAYS.get((bpf_get_current_pid_tgid() >> 32) as u32)? };
     let [descriptor, buffer, _] = registers.arguments(Abi::Native);
@@ -153,7 +156,7 @@ pub fn read(registers: Registers, returned: i64) -> Option<()> {
         return None;
     }
     set(&stream.skip, 0);
-    let source = Source { slot, index, stream: which, via: Via::Relay, call: Call::Write, abi: Abi::Native };
+    let source = Source { globals, slot, index, stream: which, via: Via::Relay, call: Call::Write, abi: Abi::Native };
     capture(&source, buffer + skip, 0, returned - skip)
 }
 

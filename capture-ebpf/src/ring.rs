@@ -6,7 +6,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use capture_common::{ContainerSlot, LostReason, MAX_PAYLOAD, OutputStream, ReaderState, RecordHeader};
+use capture_common::{ContainerSlot, GlobalCounters, LostReason, MAX_PAYLOAD, OutputStream, ReaderState, RecordHeader};
 
 use crate::account;
 use crate::maps::{Draft, GLOBALS, RECORDS, config};
@@ -58,7 +58,7 @@ fn room(length: u64) -> u64 {
 /// has to be.
 #[inline(always)]
 pub fn copy_in(source: &Source<'_>, stream: &OutputStream, position: u64, from: u64, length: u64) {
-    let slot = source.slot;
+    let Source { globals, slot, .. } = source;
     let room = room(length);
     let size = HEAD + room;
     let held = held(slot);
@@ -83,9 +83,9 @@ pub fn copy_in(source: &Source<'_>, stream: &OutputStream, position: u64, from: 
         account::lost(stream, LostReason::Fault, length);
         return;
     }
-    let flags = flags(held + size as i64);
+    let flags = flags(globals, held + size as i64);
     record.submit(flags);
-    wake_late(flags);
+    wake_late(globals, flags);
     fetch_add(&slot.ring_submitted, size + RING_HEADER);
     account::submitted(stream, length);
 }
@@ -108,8 +108,7 @@ fn fits(held: i64, size: u64) -> bool {
 /// What the ring buffer itself holds is not asked for, which would be a call: sixteen containers can fill it up without one of
 /// them waking the reader, but not within the millisecond that it rests.
 #[inline(always)]
-fn flags(held: i64) -> u64 {
-    let Some(globals) = GLOBALS.get(0) else { return FORCE_WAKEUP };
+fn flags(globals: &GlobalCounters, held: i64) -> u64 {
     let state = get(&globals.reader);
     if state == ReaderState::Busy as u64 {
         return NO_WAKEUP;
@@ -126,11 +125,10 @@ fn flags(held: i64) -> u64 {
 /// A record that is discarded is all there is to wake with. The submission is a full barrier (`xchg` in
 /// `bpf_ringbuf_commit`), so either this sees the reader's state or the reader sees the record.
 #[inline(always)]
-fn wake_late(flags: u64) {
+fn wake_late(globals: &GlobalCounters, flags: u64) {
     if flags != NO_WAKEUP {
         return;
     }
-    let Some(globals) = GLOBALS.get(0) else { return };
     if get(&globals.reader) == ReaderState::Waiting as u64 {
         set(&globals.reader, ReaderState::Busy as u64);
         if let Some(bell) = RECORDS.reserve_bytes(8, 0) {
@@ -163,12 +161,15 @@ pub fn emit(
     draft.header.remaining = remaining;
     // SAFETY: header and payload are one allocation, and `size` ends within it.
     let record = unsafe { core::slice::from_raw_parts((&raw const *draft).cast::<u8>(), size as usize) };
-    let flags = flags(held + taken as i64);
+    let globals = GLOBALS.get(0);
+    let flags = globals.map_or(FORCE_WAKEUP, |globals| flags(globals, held + taken as i64));
     if RECORDS.output::<[u8]>(record, flags).is_err() {
         account::lost(stream, LostReason::RingFull, length + remaining);
         return false;
     }
-    wake_late(flags);
+    if let Some(globals) = globals {
+        wake_late(globals, flags);
+    }
     fetch_add(&slot.ring_submitted, taken + RING_HEADER);
     account::submitted(stream, length);
     true

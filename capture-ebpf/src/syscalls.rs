@@ -87,11 +87,52 @@ pub fn abi(task: *const c_void, number: u32) -> Abi {
     }
 }
 
-/// Whether a number can be one of the calls that write, in any ABI: what nearly all calls are sorted out by.
+/// What a number can stand for in any ABI: what nearly all calls are sorted out by.
+pub struct Class;
+
+impl Class {
+    pub const OTHERS: u8 = 0;
+    pub const WRITES: u8 = 1;
+    /// Calls that replace or close a descriptor.
+    pub const REPLACES: u8 = 2;
+    /// Calls that move bytes past `write`.
+    pub const BYPASSES: u8 = 3;
+}
+
+/// Numbers beyond are none of ours; a power of two, for the verifier.
+const NUMBERS: usize = 1024;
+
+/// One load in place of the comparisons that two dozen numbers would take: every call of the host is looked up twice.
+static CLASSES: [u8; NUMBERS] = classes();
+
+const fn classes() -> [u8; NUMBERS] {
+    // arch/x86/entry/syscalls/syscall_{64,32}.tbl
+    const NUMBERS_OF: [(u8, &[usize]); 3] = [
+        // 64-bit: write, writev, pwritev2; 32-bit: write, writev, pwritev2; x32: writev, pwritev2.
+        (Class::WRITES, &[1, 20, 328, 4, 146, 379, 516, 547]),
+        // 64-bit: close, dup2, dup3; 32-bit: close, dup2, dup3.
+        (Class::REPLACES, &[3, 33, 292, 6, 63, 330]),
+        // See `bypass_call`.
+        (Class::BYPASSES, &[40, 209, 275, 276, 278, 425, 426, 532, 544, 187, 239, 248, 313, 315, 316]),
+    ];
+    let mut classes = [Class::OTHERS; NUMBERS];
+    let mut row = 0;
+    while row < NUMBERS_OF.len() {
+        let (class, numbers) = NUMBERS_OF[row];
+        let mut column = 0;
+        while column < numbers.len() {
+            classes[numbers[column]] = class;
+            column += 1;
+        }
+        row += 1;
+    }
+    classes
+}
+
+/// The [`Class`] of a number.
 #[inline(always)]
-pub fn may_write(number: u32) -> bool {
-    // 64-bit: write, writev, pwritev2; 32-bit: write, writev, pwritev2.
-    matches!(number & !X32, 1 | 20 | 328 | 4 | 146 | 379 | 516 | 547)
+pub fn class(number: u32) -> u8 {
+    CLASSES.get((number & !X32) as usize).copied().unwrap_or(Class::OTHERS)
 }
 
 /// The call that a number stands for.
@@ -119,12 +160,6 @@ pub fn write_call(number: u32, abi: Abi) -> Option<Call> {
 
 /// `read`, natively: the relays of the known runtimes are 64-bit and use nothing else.
 pub const READ: u32 = 0;
-
-/// Whether a number can be one of the calls that bypass `write`, in any ABI.
-#[inline(always)]
-pub fn may_bypass(number: u32) -> bool {
-    matches!(number & !X32, 40 | 209 | 275 | 276 | 278 | 425 | 426 | 532 | 544 | 187 | 239 | 248 | 313 | 315 | 316)
-}
 
 /// The bypassing call that a number stands for.
 #[inline(always)]
@@ -161,12 +196,6 @@ pub fn bypass_call(number: u32, abi: Abi) -> Option<Bypass> {
             _ => None,
         },
     }
-}
-
-/// Whether a number can be one of the calls that replace or close a descriptor, in any ABI.
-#[inline(always)]
-pub fn may_replace(number: u32) -> bool {
-    matches!(number & !X32, 3 | 33 | 292 | 6 | 63 | 330)
 }
 
 /// Which argument of a call is the descriptor that it replaces or closes.

@@ -13,6 +13,8 @@ pub(super) enum Setting {
     EmptyRaw,
     /// One on the exit alone.
     EmptyExit,
+    /// The same hooks; the program on the exit asks which task a write is of and does nothing else.
+    WhoseRaw,
     /// A program that copies what is written to fd 1 and does nothing else.
     CopyOnly,
     /// The same, and on the entry one that returns at once: the hooks of attach mode `raw`.
@@ -24,10 +26,11 @@ pub(super) enum Setting {
 }
 
 impl Setting {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Nothing,
         Self::EmptyRaw,
         Self::Raw,
+        Self::WhoseRaw,
         Self::EmptyExit,
         Self::CopyOnly,
         Self::CopyRaw,
