@@ -121,6 +121,27 @@ fn bars(page: &mut String, figures: &Figures) {
         let verdict = if ratio.best <= bar { "met" } else { "not met" };
         let _ = writeln!(page, "| {what} | {bar}× | {:.2}× | {:.2}× | {empty} | {verdict} |", ratio.best, ratio.median);
     }
+    let rooms: Vec<String> = BARS
+        .iter()
+        .filter(|bar| bar.operation == Operation::Output8k)
+        .filter_map(|bar| beside_the_copy(bar, figures))
+        .collect();
+    let _ = writeln!(
+        page,
+        "\nBeside the copy there is whose a write is, when it was, where in its stream it stands, and the account of its bytes. In ns:\n\
+         {}.",
+        rooms.join("; ")
+    );
+}
+
+/// What a captured write takes beside its copy where that is short, and what the bar leaves for it where it is long.
+fn beside_the_copy(long: &Bar, figures: &Figures) -> Option<String> {
+    let copy = |operation| figures.best(long.limit, Place::Host, operation);
+    let takes = figures.best(long.setting, Place::Container, Operation::Output100)? - copy(Operation::Output100)?;
+    let nothing = figures.best(Setting::Nothing, Place::Host, long.operation)?;
+    let leaves = long.ratio * nothing - copy(long.operation)?;
+    let attach = long.setting.attach()?.flag();
+    Some(format!("`{attach}`, {takes:.0} with 100 B, and the bar of {}× leaves {leaves:.0} with 8 KiB", long.ratio))
 }
 
 fn programs(page: &mut String, sizes: &[(Attach, Vec<Program>)], timed: &[Timed]) {
