@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use super::stage::{Stage, Writers};
 use super::{plain, tailer};
 use crate::agent::{command, free_address};
+use crate::bench::machine;
 use crate::fidelity::programs;
 use crate::poll::{DEADLINE, eventually};
 use crate::process::pid_of;
@@ -151,7 +152,9 @@ impl Running {
     /// # Errors
     /// When they cannot be written beside them.
     pub(crate) fn plain_write(&self) -> Result<f64> {
-        plain::write(self.output.path(), in_files(self.output.path(), size_of)?)
+        let length = in_files(self.output.path(), size_of)?;
+        machine::touch_memory(length)?;
+        plain::write(self.output.path(), length)
     }
 
     /// What it does not have of what `writers` wrote, once it has come to rest; in the end by what it has written, not by
