@@ -17,8 +17,6 @@ const LINE: usize = 100;
 /// What a program's standard library buffers before it writes to a pipe.
 const BUFFERED: usize = 4096;
 const MB: u64 = 1_000_000;
-/// Bytes of files for one of lines, at most: a record of the agent is 3.55 times as long as a line, one of `json-file` 1.7 times.
-const WRITTEN: u64 = 6;
 /// A gigabyte through the slowest way takes minutes.
 const DEADLINE: Duration = Duration::from_mins(15);
 
@@ -88,8 +86,7 @@ pub(super) fn run(options: Options) -> Result<()> {
          and of the\ncollector, from the first write until all of them have come to rest; the collector starts before. Medians \
          over the rounds,\nwhich go over all rows in turn. `none` and `json-file` are Docker's log drivers; to null is the raw \
          encoding to\n`/dev/null`; the follower is one `docker logs --follow` a container, over one client, into files; \
-         `rsyslogd` reads the files\nof `json-file`. CPUs busy are of the whole host, until the writers were seen to be done.\nMemory for what \
-         will be written is touched before each run, so that none waits for what the host of a virtual machine has taken back.\n\
+         `rsyslogd` reads the files\nof `json-file`. CPUs busy are of the whole host, until the writers were seen to be done.\n\
          Wall times of whole runs differ by half from one run to the next also without a collector: [wall](wall.md) has better ones.\n"
     );
     let mut bars = Bars::new("CPU seconds of the host, 200 MB by one container");
@@ -168,7 +165,6 @@ fn once(stage: &Stage, load: Load, driver: &str, collector: Collector) -> Result
     let writers: Writers = stage.writers(&floods, driver)?;
     let pid = running.as_ref().map(Running::id);
     stage.settle(pid, DEADLINE)?;
-    machine::touch_memory(load.bytes * WRITTEN)?;
     let before = (stage.cpu(), running.as_ref().map_or(0.0, Running::cpu));
     let (begun, busy) = (Instant::now(), machine::busy()?);
     writers.go()?;

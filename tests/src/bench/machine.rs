@@ -57,10 +57,10 @@ fn busy_of(stat: &str) -> Option<f64> {
     Some(ticks / TICKS)
 }
 
-/// Has so many bytes of memory at hand, half of what is available at the most, for whoever writes files next.
+/// Has so many bytes of memory at hand, half of what is available at the most.
 ///
 /// The host of a virtual machine may take back what has been free for a moment (free page reporting), and gives it again on the time
-/// of whoever touches it first. Whether a row pays that would hang on what the row before it did.
+/// of whoever touches it first. That is no part of what writing a file takes at the least.
 ///
 /// # Errors
 /// Where the kernel does not tell how much there is.
