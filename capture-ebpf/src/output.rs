@@ -8,7 +8,8 @@ use aya_ebpf::helpers::generated::{
     bpf_probe_read_user,
 };
 use capture_common::{
-    COMM_LEN, CgroupHint, ContainerSlot, GlobalCounters, LostReason, MAX_PAYLOAD, MAX_STEPS, OutputStream, RecordHeader, RecordKind, Side, Via,
+    COMM_LEN, CgroupHint, ContainerSlot, GlobalCounters, LostReason, MAX_PAYLOAD, MAX_STEPS, OutputStream,
+    RecordHeader, RecordKind, Side, Via,
 };
 
 use crate::files::{self, File, Inode};
