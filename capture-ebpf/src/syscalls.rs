@@ -106,25 +106,23 @@ const NUMBERS: usize = 1024;
 static CLASSES: [u8; NUMBERS] = classes();
 
 const fn classes() -> [u8; NUMBERS] {
-    // arch/x86/entry/syscalls/syscall_{64,32}.tbl
-    const NUMBERS_OF: [(u8, &[usize]); 3] = [
-        // 64-bit: write, writev, pwritev2; 32-bit: write, writev, pwritev2; x32: writev, pwritev2.
-        (Class::WRITES, &[1, 20, 328, 4, 146, 379, 516, 547]),
-        // 64-bit: close, dup2, dup3; 32-bit: close, dup2, dup3.
-        (Class::REPLACES, &[3, 33, 292, 6, 63, 330]),
-        // See `bypass_call`.
-        (Class::BYPASSES, &[40, 209, 275, 276, 278, 425, 426, 532, 544, 187, 239, 248, 313, 315, 316]),
-    ];
     let mut classes = [Class::OTHERS; NUMBERS];
-    let mut row = 0;
-    while row < NUMBERS_OF.len() {
-        let (class, numbers) = NUMBERS_OF[row];
-        let mut column = 0;
-        while column < numbers.len() {
-            classes[numbers[column]] = class;
-            column += 1;
+    let mut number = 0;
+    while number < NUMBERS {
+        let each = [(number as u32, Abi::Native), (number as u32, Abi::Compat), (number as u32 | X32, Abi::X32)];
+        let mut abi = 0;
+        while abi < each.len() {
+            let (call, abi_of_call) = each[abi];
+            if write_call(call, abi_of_call).is_some() {
+                classes[number] = Class::WRITES;
+            } else if replaced_argument(call, abi_of_call).is_some() {
+                classes[number] = Class::REPLACES;
+            } else if bypass_call(call, abi_of_call).is_some() {
+                classes[number] = Class::BYPASSES;
+            }
+            abi += 1;
         }
-        row += 1;
+        number += 1;
     }
     classes
 }
@@ -137,7 +135,7 @@ pub fn class(number: u32) -> u8 {
 
 /// The call that a number stands for.
 #[inline(always)]
-pub fn write_call(number: u32, abi: Abi) -> Option<Call> {
+pub const fn write_call(number: u32, abi: Abi) -> Option<Call> {
     // arch/x86/entry/syscalls/syscall_{64,32}.tbl
     match abi {
         Abi::Native => match number {
@@ -163,7 +161,7 @@ pub const READ: u32 = 0;
 
 /// The bypassing call that a number stands for.
 #[inline(always)]
-pub fn bypass_call(number: u32, abi: Abi) -> Option<Bypass> {
+pub const fn bypass_call(number: u32, abi: Abi) -> Option<Bypass> {
     // arch/x86/entry/syscalls/syscall_{64,32}.tbl. io_uring is taken note of when the ring is made, because with a
     // kernel thread that polls it there need not be another call.
     const SENDFILE: Bypass = Bypass::Argument(0);
@@ -200,7 +198,7 @@ pub fn bypass_call(number: u32, abi: Abi) -> Option<Bypass> {
 
 /// Which argument of a call is the descriptor that it replaces or closes.
 #[inline(always)]
-pub fn replaced_argument(number: u32, abi: Abi) -> Option<usize> {
+pub const fn replaced_argument(number: u32, abi: Abi) -> Option<usize> {
     const CLOSE: usize = 0;
     const DUP: usize = 1;
     match abi {
