@@ -3,6 +3,7 @@
 mod config;
 mod housekeeping;
 mod open;
+mod portion;
 mod room;
 mod rotation;
 
@@ -22,8 +23,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub use self::config::{FileConfig, RotationConfig};
 use self::housekeeping::Housekeeping;
 use self::open::{OpenFiles, named};
+use self::portion::{End, Fates, Portion};
 pub use self::rotation::{Compression, Rotation};
-use super::delivery::{Receipt, Refused, Sink, SinkError};
+use super::delivery::{Receipt, Sink, SinkError};
 use super::encode::Encoder;
 use super::template::{self, Fault, Part};
 use crate::config::SinkName;
@@ -37,8 +39,6 @@ const PIECE: usize = 512 << 10;
 /// Buffers that are kept for the next records, and how large each may be.
 const MAX_SPARE: usize = 8;
 const MAX_SPARE_BYTES: usize = 2 << 20;
-/// Value of the `reason` label for records whose file cannot be: a directory stands in its place.
-const UNWRITABLE: &str = "unwritable";
 
 /// A path with `{container_name}`, `{container_id}` and `{stream}` in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,42 +161,6 @@ pub struct Files {
     spare: Vec<Vec<u8>>,
 }
 
-/// What is to be appended to one file.
-#[derive(Debug)]
-struct Portion {
-    path: PathBuf,
-    bytes: Vec<u8>,
-    /// Places of the records, and where each ends in the bytes.
-    records: Vec<(usize, usize)>,
-    /// What became of a record that could not be appended. None is appended after it: they stay in their order.
-    end: Option<End>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum End {
-    /// To be tried again.
-    Left,
-    /// No retry will help.
-    Hopeless,
-}
-
-/// What became of the records of a call that are not in their files.
-#[derive(Debug, Default)]
-struct Fates {
-    left: Vec<usize>,
-    refused: Vec<Refused>,
-    cause: Option<String>,
-}
-
-impl Fates {
-    fn add(&mut self, index: usize, end: End) {
-        match end {
-            End::Left => self.left.push(index),
-            End::Hopeless => self.refused.push(Refused { index, reason: UNWRITABLE }),
-        }
-    }
-}
-
 impl Files {
     /// Files named by `template`, written with `encoder`. Nothing is opened before there is something to write.
     #[must_use]
@@ -243,7 +207,7 @@ impl Files {
                     let path = self.template.render(&record.origin, record.stream);
                     *places.entry(path).or_insert_with_key(|path| {
                         let bytes = self.spare.pop().unwrap_or_default();
-                        portions.push(Portion { path: path.clone(), bytes, records: Vec::new(), end: None });
+                        portions.push(Portion::new(path.clone(), bytes, self.open.length(path)));
                         portions.len() - 1
                     })
                 }
@@ -254,17 +218,16 @@ impl Files {
                 fates.add(index, end);
                 continue;
             }
-            self.encoder.encode(record, &mut portion.bytes);
-            portion.records.push((index, portion.bytes.len()));
-            if portion.bytes.len() >= PIECE {
+            if portion.add(index, |bytes| self.encoder.encode(record, bytes)) >= PIECE {
                 self.flush(portion, &mut fates);
             }
         }
         // Each is tried, whatever became of the ones before it.
         for mut portion in portions {
             self.flush(&mut portion, &mut fates);
-            if self.spare.len() < MAX_SPARE && portion.bytes.capacity() <= MAX_SPARE_BYTES {
-                self.spare.push(portion.bytes);
+            let bytes = portion.into_spare();
+            if self.spare.len() < MAX_SPARE && bytes.capacity() <= MAX_SPARE_BYTES {
+                self.spare.push(bytes);
             }
         }
         fates
@@ -279,26 +242,24 @@ impl Files {
                 End::Hopeless => tracing::debug!(%error, "no such file can be"),
                 End::Left => fates.cause = Some(error.to_string()),
             }
-            portion.records[written..].iter().for_each(|(index, _)| fates.add(*index, end));
+            portion.places(written).for_each(|index| fates.add(index, end));
             portion.end = Some(end);
         }
-        portion.bytes.clear();
-        portion.records.clear();
+        portion.clear(self.open.length(&portion.path));
     }
 
     /// Appends a portion; how many of its records are in the file, and what kept the others from it.
     fn append(&mut self, portion: &Portion) -> (usize, Option<io::Error>) {
         let mut written = 0;
-        while written < portion.records.len() {
-            let begin = written.checked_sub(1).map_or(0, |last| portion.records[last].1);
-            let mut ends: Vec<usize> = portion.records[written..].iter().map(|(_, end)| end - begin).collect();
+        while written < portion.len() {
+            let (bytes, mut ends) = portion.rest(written);
             let fit = match self.fit(&portion.path, &ends) {
                 Ok(fit) => fit,
                 Err(error) => return (written, Some(error)),
             };
             ends.truncate(fit);
-            let end = begin + ends.last().copied().unwrap_or_default();
-            let (taken, failure) = self.open.write(&portion.path, &portion.bytes[begin..end], &ends);
+            let bytes = &bytes[..ends.last().copied().unwrap_or_default()];
+            let (taken, failure) = self.open.write(&portion.path, bytes, &ends);
             written += taken;
             if failure.is_some() {
                 return (written, failure);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -53,6 +53,11 @@ impl OpenFiles {
             self.open.remove(path);
         }
         (written, failure.map(|error| named(path, &error)))
+    }
+
+    /// Bytes in the file of a path as far as is known; 0 for one that is not open.
+    pub(super) fn length(&self, path: &Path) -> u64 {
+        self.open.get(path).map_or(0, |file| file.length)
     }
 
     pub(super) fn close(&mut self, path: &Path) {
@@ -126,8 +131,9 @@ impl OpenFile {
     /// How many records it may take before it is moved away, given where they end.
     pub(super) fn fit(&mut self, rotation: &Rotation, ends: &[usize]) -> io::Result<usize> {
         if self.is_regular {
-            // Others may have cut it short, or written to it as well: then nobody knows what it will need.
-            let length = self.file.metadata()?.len();
+            // Others may have cut it short, or written to it as well: then nobody knows what it will need. Its length alone: who
+            // asks for its times as well makes the next write note the time in the file system's journal (Linux 6.13).
+            let length = self.file.seek(SeekFrom::End(0))?;
             if length != self.length {
                 (self.length, self.room) = (length, Room::new(length));
             }

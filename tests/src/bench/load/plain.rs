@@ -8,9 +8,10 @@ use anyhow::{Context, Result};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Bytes of one write, as the agent's file sink has them. No power of two, because records are not: pages are written in part,
-/// and those of a write that ends at a multiple of 512 KiB are the dearest of all (ext4, Linux 6.18).
+/// Bytes of one write, as the agent's file sink has them. No power of two, because records are not: pages are written in part.
 const PIECE: usize = (512 << 10) + 100;
+/// Bytes of a cache line. What is written lies to it as it will in the file, as with the agent's file sink.
+const LINE: usize = 64;
 /// Disk space that is taken at a time.
 const AHEAD: u64 = 8 << 20;
 
@@ -21,7 +22,7 @@ const AHEAD: u64 = 8 << 20;
 pub(in crate::bench) fn write(directory: &Path, length: u64) -> Result<f64> {
     let path = directory.join("plain");
     let mut file = OpenOptions::new().append(true).create_new(true).open(&path).context("no plain file")?;
-    let piece = vec![b'x'; PIECE];
+    let bytes = vec![b'x'; PIECE + LINE];
     let before = cpu();
     let (mut left, mut taken) = (length, 0);
     while left > 0 {
@@ -31,8 +32,10 @@ pub(in crate::bench) fn write(directory: &Path, length: u64) -> Result<f64> {
         if end > taken && fallocate(&file, FallocateFlags::KEEP_SIZE, end, AHEAD).is_ok() {
             taken = end + AHEAD;
         }
-        #[expect(clippy::cast_possible_truncation, reason = "at most a piece")]
-        file.write_all(&piece[..next as usize]).context("the plain file cannot be written")?;
+        #[expect(clippy::cast_possible_truncation, reason = "at most a piece, and less than a cache line")]
+        let (next_bytes, offset) = (next as usize, ((length - left) % LINE as u64) as usize);
+        let begin = offset.wrapping_sub(bytes.as_ptr().addr()) % LINE;
+        file.write_all(&bytes[begin..begin + next_bytes]).context("the plain file cannot be written")?;
         left -= next;
     }
     let took = cpu() - before;
