@@ -9,7 +9,7 @@ use capture_writers::flood::Flood;
 
 use super::chart::{self, Bars};
 use super::load::stage::EngineCpu;
-use super::load::{Collector, Lost, Running, Stage, Writers};
+use super::load::{Collector, Lost, Running, Stage, Writers, plain};
 use super::{Options, machine, median};
 
 /// Bytes of a line.
@@ -49,8 +49,8 @@ struct Run {
     busy: f64,
     engine: EngineCpu,
     collector: f64,
-    /// CPU seconds of a program that only writes the files which the agent wrote.
-    plain: f64,
+    /// CPU seconds of a program that only writes such files as the agent wrote.
+    plain: plain::Cpu,
     lost: Lost,
 }
 
@@ -63,7 +63,7 @@ struct Row {
     daemon: f64,
     shims: f64,
     own: f64,
-    plain: f64,
+    plain: plain::Cpu,
     lost: Lost,
 }
 
@@ -146,7 +146,7 @@ fn row(driver: &'static str, collector: Collector, runs: &[Run]) -> Row {
         daemon: of(|run| run.engine.daemon),
         shims: of(|run| run.engine.shims),
         own: of(|run| run.collector),
-        plain: of(|run| run.plain),
+        plain: plain::Cpu { append: of(|run| run.plain.append), copy_and_append: of(|run| run.plain.copy_and_append) },
         lost: runs.iter().map(|run| run.lost).sum(),
     }
 }
@@ -175,8 +175,8 @@ fn once(stage: &Stage, load: Load, driver: &str, collector: Collector) -> Result
     let own = running.as_ref().map_or(0.0, Running::cpu) - before.1;
     let lost = running.as_ref().map(|running| running.lost(&writers)).transpose()?;
     let plain = match &running {
-        Some(running) if collector == Collector::AgentJson => running.plain_write()?,
-        _ => 0.0,
+        Some(running) if collector == Collector::AgentJson => running.plain_write(writers.lines(), LINE)?,
+        _ => plain::Cpu::default(),
     };
     Ok(Run { wall, busy, engine, collector: own, plain, lost })
 }
@@ -223,31 +223,35 @@ fn verdict(page: &mut String, rows: &[Row]) {
         return;
     };
     let gigabytes = 0.2;
+    let least = (null.own + json.plain.copy_and_append) / gigabytes;
     let lines = [
         (
             "host CPU, `none` + agent to a JSON file, of `json-file` + follower",
             json.host() / follower.host(),
             1.0 / 9.0,
-            String::new(),
+            None,
         ),
-        ("agent's CPU to null, s per GB", null.own / gigabytes, 0.7, String::new()),
-        (
-            "agent's CPU to a JSON file, s per GB",
-            json.own / gigabytes,
-            2.0,
-            format!(
-                ", {:.2} of them JSON to null; a program that only writes as long a file takes {:.2}, and with what the agent takes \
-                 to null that leaves {:.2} of the bar for encoding, which [pipeline](pipeline.md) has without the cache misses of threads \
-                 that hand over",
-                encoded.own / gigabytes,
-                json.plain / gigabytes,
-                2.0 - (json.plain + null.own) / gigabytes
-            ),
-        ),
+        ("agent's CPU to null, s per GB", null.own / gigabytes, 0.7, None),
+        ("agent's CPU to a JSON file, s per GB", json.own / gigabytes, 2.0, Some(least)),
     ];
     let _ = writeln!(page, "\n| | bar | measured | |\n|---|---|---|---|");
-    for (what, measured, bar, more) in lines {
-        let met = if measured <= bar { "met" } else { "not met" };
-        let _ = writeln!(page, "| {what} | ≤ {bar:.2} | {measured:.3}{more} | {met} |");
+    for (what, measured, bar, limit) in lines {
+        let met = match limit {
+            _ if measured <= bar => "met".to_owned(),
+            Some(limit) if limit > bar => format!("not met; the limit is {limit:.2}"),
+            _ => "not met".to_owned(),
+        };
+        let _ = writeln!(page, "| {what} | ≤ {bar:.2} | {measured:.3} | {met} |");
     }
+    let _ = writeln!(
+        page,
+        "\nOf the agent's CPU to a JSON file, {:.2} s per GB are taken with JSON to null as well. What the kernel takes for such a file, by a \
+         program\nthat does nothing else, in the memory that the file had a moment before: {:.2} s per GB of lines to append as many \
+         bytes, {:.2} to copy\neach record together from its line and what is the same for all of them, and to append that. With \
+         what the agent takes to null, which\nis to capture, to frame and to hand over, the latter is {least:.2}: the least that can be \
+         hoped for with records that long.",
+        encoded.own / gigabytes,
+        json.plain.append / gigabytes,
+        json.plain.copy_and_append / gigabytes,
+    );
 }

@@ -57,28 +57,6 @@ fn busy_of(stat: &str) -> Option<f64> {
     Some(ticks / TICKS)
 }
 
-/// Has so many bytes of memory at hand, half of what is available at the most.
-///
-/// The host of a virtual machine may take back what has been free for a moment (free page reporting), and gives it again on the time
-/// of whoever touches it first. That is no part of what writing a file takes at the least.
-///
-/// # Errors
-/// Where the kernel does not tell how much there is.
-pub(super) fn touch_memory(bytes: u64) -> Result<()> {
-    let memory = std::fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?;
-    let available = available_of(&memory).context("/proc/meminfo says nothing of what is available")?;
-    let length = usize::try_from(bytes.min(available / 2)).context("more than there are addresses")?;
-    // Zeroes would be left to the kernel, which touches nothing before it must.
-    drop(std::hint::black_box(vec![1u8; length]));
-    Ok(())
-}
-
-/// Bytes (`proc_meminfo(5)`).
-fn available_of(memory: &str) -> Option<u64> {
-    let line = memory.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
-}
-
 /// Where pages and plots go.
 pub(super) fn results() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/results")
@@ -95,18 +73,12 @@ pub(super) fn write_page(name: &str, page: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{available_of, busy_of};
+    use super::busy_of;
 
     #[test]
     fn busy_is_all_but_idle_and_what_is_counted_twice() {
         let stat = "cpu  1000 200 300 99999 88888 40 5 60 777 66\ncpu0 1 2 3 4 5 6 7 8 9 0\n";
         assert_eq!(busy_of(stat), Some(16.05));
         assert_eq!(busy_of("intr 5"), None);
-    }
-
-    #[test]
-    fn memory_is_told_in_kibibytes() {
-        assert_eq!(available_of("MemFree:  9 kB\nMemAvailable:   24 kB\nBuffers: 1 kB\n"), Some(24 << 10));
-        assert_eq!(available_of("MemFree:  9 kB\n"), None);
     }
 }

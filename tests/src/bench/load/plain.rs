@@ -1,4 +1,5 @@
-//! A program that does nothing but write a file, the way the agent's file sink does: as much a write, and disk space taken ahead.
+//! A program that does nothing but write a file, the way the agent's file sink does: as much a write, disk space taken ahead, and
+//! bytes that lie to a cache line as they will in the file.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -15,31 +16,74 @@ const LINE: usize = 64;
 /// Disk space that is taken at a time.
 const AHEAD: u64 = 8 << 20;
 
-/// CPU seconds of one thread that appends `length` bytes to a new file in `directory`.
-///
-/// # Errors
-/// When it cannot be written.
-pub(in crate::bench) fn write(directory: &Path, length: u64) -> Result<f64> {
-    let path = directory.join("plain");
-    let mut file = OpenOptions::new().append(true).create_new(true).open(&path).context("no plain file")?;
-    let bytes = vec![b'x'; PIECE + LINE];
+/// Bytes of what it copies lines from: more than a processor core's own caches, because the agent's lines come from another core.
+const SOURCE: usize = 16 << 20;
+
+/// A file of records.
+#[derive(Clone, Copy)]
+pub(in crate::bench) struct Records {
+    pub(in crate::bench) count: u64,
+    /// Bytes of all of them.
+    pub(in crate::bench) length: u64,
+    /// Bytes of the line in each.
+    pub(in crate::bench) line: usize,
+}
+
+/// CPU seconds of one thread.
+#[derive(Clone, Copy, Default)]
+pub(in crate::bench) struct Cpu {
+    /// To append as many bytes as the records have to a new file.
+    pub(in crate::bench) append: f64,
+    /// To copy each record together from a line and what is the same for all, and to append them.
+    pub(in crate::bench) copy_and_append: f64,
+}
+
+impl Records {
+    /// Writes as much twice, to a file in `directory` that is deleted afterwards.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(in crate::bench) fn write(self, directory: &Path) -> Result<Cpu> {
+        let path = directory.join("plain");
+        let alone = append(&path, self.length, |_| {})?;
+        let source = vec![b'x'; SOURCE];
+        let size = usize::try_from(self.length / self.count.max(1)).context("records too long")?;
+        let same = vec![b'y'; size.saturating_sub(self.line)];
+        let mut lines = source.chunks_exact(self.line).cycle();
+        let copy_and_append = append(&path, self.length, |bytes| {
+            for record in bytes.chunks_exact_mut(size) {
+                let (others, line) = record.split_at_mut(same.len());
+                others.copy_from_slice(&same);
+                line.copy_from_slice(lines.next().unwrap_or_default());
+            }
+        })?;
+        Ok(Cpu { append: alone, copy_and_append })
+    }
+}
+
+/// Appends `length` bytes to a new file, each piece once `make` has made it.
+fn append(path: &Path, length: u64, mut make: impl FnMut(&mut [u8])) -> Result<f64> {
+    let mut file = OpenOptions::new().append(true).create_new(true).open(path).context("no plain file")?;
+    let mut bytes = vec![b'x'; PIECE + LINE];
     let before = cpu();
-    let (mut left, mut taken) = (length, 0);
-    while left > 0 {
-        let next = left.min(PIECE as u64);
-        let end = length - left + next;
+    let (mut done, mut taken) = (0, 0);
+    while done < length {
+        let next = (length - done).min(PIECE as u64);
+        let end = done + next;
         // The last of it is not written to, as the agent's is not; the file is deleted with it.
         if end > taken && fallocate(&file, FallocateFlags::KEEP_SIZE, end, AHEAD).is_ok() {
             taken = end + AHEAD;
         }
         #[expect(clippy::cast_possible_truncation, reason = "at most a piece, and less than a cache line")]
-        let (next_bytes, offset) = (next as usize, ((length - left) % LINE as u64) as usize);
+        let (next, offset) = (next as usize, (done % LINE as u64) as usize);
         let begin = offset.wrapping_sub(bytes.as_ptr().addr()) % LINE;
-        file.write_all(&bytes[begin..begin + next_bytes]).context("the plain file cannot be written")?;
-        left -= next;
+        let piece = &mut bytes[begin..begin + next];
+        make(piece);
+        file.write_all(piece).context("the plain file cannot be written")?;
+        done = end;
     }
     let took = cpu() - before;
-    std::fs::remove_file(&path).context("the plain file stays")?;
+    std::fs::remove_file(path).context("the plain file stays")?;
     Ok(took)
 }
 
