@@ -175,7 +175,9 @@ fn once(stage: &Stage, load: Load, driver: &str, collector: Collector) -> Result
     let own = running.as_ref().map_or(0.0, Running::cpu) - before.1;
     let lost = running.as_ref().map(|running| running.lost(&writers)).transpose()?;
     let plain = match &running {
-        Some(running) if collector == Collector::AgentJson => running.plain_write(writers.lines(), LINE)?,
+        Some(running) if driver == "none" && collector == Collector::AgentJson => {
+            running.plain_write(writers.lines(), LINE)?
+        }
         _ => plain::Cpu::default(),
     };
     Ok(Run { wall, busy, engine, collector: own, plain, lost })
@@ -229,18 +231,13 @@ fn verdict(page: &mut String, rows: &[Row]) {
             "host CPU, `none` + agent to a JSON file, of `json-file` + follower",
             json.host() / follower.host(),
             1.0 / 9.0,
-            None,
         ),
-        ("agent's CPU to null, s per GB", null.own / gigabytes, 0.7, None),
-        ("agent's CPU to a JSON file, s per GB", json.own / gigabytes, 2.0, Some(least)),
+        ("agent's CPU to null, s per GB", null.own / gigabytes, 0.7),
+        ("agent's CPU to a JSON file, s per GB", json.own / gigabytes, 2.0),
     ];
     let _ = writeln!(page, "\n| | bar | measured | |\n|---|---|---|---|");
-    for (what, measured, bar, limit) in lines {
-        let met = match limit {
-            _ if measured <= bar => "met".to_owned(),
-            Some(limit) if limit > bar => format!("not met; the limit is {limit:.2}"),
-            _ => "not met".to_owned(),
-        };
+    for (what, measured, bar) in lines {
+        let met = if measured <= bar { "met" } else { "not met" };
         let _ = writeln!(page, "| {what} | ≤ {bar:.2} | {measured:.3} | {met} |");
     }
     let _ = writeln!(
@@ -248,8 +245,8 @@ fn verdict(page: &mut String, rows: &[Row]) {
         "\nOf the agent's CPU to a JSON file, {:.2} s per GB are taken with JSON to null as well. What the kernel takes for such a file, by a \
          program\nthat does nothing else, in the memory that the file had a moment before: {:.2} s per GB of lines to append as many \
          bytes, {:.2} to copy\neach record together from its line and what is the same for all of them, and to append that. With \
-         what the agent takes to null, which\nis to capture, to frame and to hand over, the latter is {least:.2}: the least that can be \
-         hoped for with records that long.",
+         what the agent takes to null, which\nis to capture, to frame and to hand over, the latter is {least:.2}. That is \
+         no proof of a limit:\nto null the lines are copied together once, too, which this counts twice.",
         encoded.own / gigabytes,
         json.plain.append / gigabytes,
         json.plain.copy_and_append / gigabytes,
