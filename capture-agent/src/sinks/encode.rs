@@ -124,20 +124,21 @@ impl Encoder {
         self.between.extend_from_slice(b"\",\"message\":\"");
         out.reserve(data.len() + count as usize * self.between.len());
         let (last, head) = self.between.split_at(end);
-        if json::are_plain(data) {
+        let mut rest = data;
+        loop {
             let mut before = head;
-            for line in each_line(data) {
+            let plain = json::plain_lines(rest, |line| {
                 out.extend_from_slice(before);
                 out.extend_from_slice(line);
                 before = &self.between;
+            });
+            if plain > 0 {
+                out.extend_from_slice(last);
             }
-            out.extend_from_slice(last);
-            return;
-        }
-        // A line that has to be looked at by itself brings its own quotes.
-        let head = &head[..head.len() - 1];
-        for line in each_line(data) {
-            out.extend_from_slice(head);
+            let Some(line) = each_line(&rest[plain..]).next() else { return };
+            rest = &rest[plain + line.len() + 1..];
+            // A line that has to be looked at by itself brings its own quotes.
+            out.extend_from_slice(&head[..head.len() - 1]);
             if !json::string(line, out) {
                 out.extend_from_slice(b",\"_invalid_utf8\":true");
             }

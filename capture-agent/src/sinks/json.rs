@@ -5,6 +5,8 @@
 
 /// Bytes that are looked at together.
 const BLOCK: usize = 32;
+/// Bytes of which [`find`] says what they are: one bit of a word for each.
+const WORD: usize = 64;
 
 /// Appends `text` as a string in quotes. Whether it is UTF-8: what is not becomes U+FFFD.
 pub fn string(text: &[u8], out: &mut Vec<u8>) -> bool {
@@ -28,10 +30,80 @@ fn is_plain(text: &[u8]) -> bool {
     all(text, is_plain_ascii)
 }
 
-/// Whether all its lines are ASCII that stands in a string as it is.
-#[must_use]
-pub fn are_plain(lines: &[u8]) -> bool {
-    all(lines, |byte| is_plain_ascii(byte) || byte == b'\n')
+/// Gives out lines, without their newlines, up to the first that is not ASCII which stands in a string as it is; how many bytes they are,
+/// with their newlines.
+pub fn plain_lines<'a>(lines: &'a [u8], mut give: impl FnMut(&'a [u8])) -> usize {
+    let mut start = 0;
+    let mut look = |begin: usize, word: &[u8; WORD]| {
+        let Found { mut newlines, others } = find(word);
+        // Those before the first byte that is something else.
+        newlines &= (others & others.wrapping_neg()).wrapping_sub(1);
+        while newlines != 0 {
+            let newline = begin + newlines.trailing_zeros() as usize;
+            give(&lines[start..newline]);
+            start = newline + 1;
+            newlines &= newlines - 1;
+        }
+        others == 0
+    };
+    let (words, rest) = lines.as_chunks::<WORD>();
+    if words.iter().enumerate().all(|(index, word)| look(index * WORD, word)) {
+        let mut last = [b' '; WORD];
+        last[..rest.len()].copy_from_slice(rest);
+        look(lines.len() - rest.len(), &last);
+    }
+    start
+}
+
+/// What is where among some bytes: the lowest bit is for the first one.
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    newlines: u64,
+    /// What is not a newline, and does not stand in a string as it is.
+    others: u64,
+}
+
+#[cfg(target_arch = "x86_64")]
+fn find(word: &[u8; WORD]) -> Found {
+    // SAFETY: every x86-64 processor has SSE2.
+    unsafe { find_sse2(word) }
+}
+
+/// The compiler makes no `pmovmskb` of [`find_bytewise`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "sse2")]
+fn find_sse2(word: &[u8; WORD]) -> Found {
+    use std::arch::x86_64::{
+        _mm_andnot_si128, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x,
+        _mm_set1_epi8,
+    };
+    let mut found = Found { newlines: 0, others: 0 };
+    let (quarters, _) = word.as_chunks::<16>();
+    for (index, quarter) in quarters.iter().enumerate() {
+        // One load.
+        let bytes = u128::from_le_bytes(*quarter);
+        let bytes = _mm_set_epi64x((bytes >> 64) as i64, bytes as i64);
+        let is = |byte: u8| _mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte.cast_signed()));
+        let newlines = is(b'\n');
+        // As signed numbers what is not ASCII is less than a space, too.
+        let below = _mm_andnot_si128(newlines, _mm_cmpgt_epi8(_mm_set1_epi8(0x20), bytes));
+        let others = _mm_or_si128(below, _mm_or_si128(is(b'"'), is(b'\\')));
+        let bits = |mask| u64::from(_mm_movemask_epi8(mask).cast_unsigned()) << (16 * index);
+        found.newlines |= bits(newlines);
+        found.others |= bits(others);
+    }
+    found
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn find(word: &[u8; WORD]) -> Found {
+    find_bytewise(word)
+}
+
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn find_bytewise(word: &[u8; WORD]) -> Found {
+    let bits = |is: fn(u8) -> bool| word.iter().rev().fold(0, |bits, byte| bits << 1 | u64::from(is(*byte)));
+    Found { newlines: bits(|byte| byte == b'\n'), others: bits(|byte| byte != b'\n' && !is_plain_ascii(byte)) }
 }
 
 /// Looks at whole blocks without a short cut, so that it is one comparison of all their bytes.
@@ -126,6 +198,40 @@ mod tests {
                     assert_eq!(rendered(text.as_bytes()), serde_json::to_string(&text).unwrap());
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_look_at_a_word_finds_every_byte_at_every_place() {
+        for byte in 0..=u8::MAX {
+            for place in 0..WORD {
+                let mut word = [b'x'; WORD];
+                word[place] = byte;
+                word[(place + 7) % WORD] = b'\n';
+                assert_eq!(find(&word), find_bytewise(&word), "{byte} at {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn plain_lines_end_before_the_first_that_is_not() {
+        let plain = |lines: &[u8]| {
+            let mut given = Vec::new();
+            let length = plain_lines(lines, |line| given.push(line.to_vec()));
+            (given, length)
+        };
+        for length in 0..2 * WORD {
+            let line = vec![b'x'; length];
+            let lines = [&line[..], b"\n\n", &line, b"\n"].concat();
+            let all = vec![line.clone(), Vec::new(), line.clone()];
+            assert_eq!(plain(&lines), (all.clone(), lines.len()));
+            for special in [&b"\""[..], b"\\", b"\t", b"\x1f", b"\x80", b"\xff"] {
+                let more = [&lines, special, b"\n", &lines].concat();
+                assert_eq!(plain(&more), (all.clone(), lines.len()));
+                assert_eq!(plain(&[special, &lines].concat()), (Vec::new(), 0));
+            }
+            // Without an end it is no line.
+            assert_eq!(plain(&[&lines[..], b"y"].concat()), (all, lines.len()));
         }
     }
 

@@ -60,6 +60,7 @@ fn lines_of_one_write_are_as_each_by_itself() {
     for special in [&b"with \"quotes\""[..], b"a\\b", b"\ttab", b"\x1f", "ä".as_bytes(), b"not \xff text"] {
         are_as_each_by_itself(&[&plain[..], &[special]].concat());
         are_as_each_by_itself(&[&[special][..], &plain].concat());
+        are_as_each_by_itself(&[&plain[..], &[special, special], &plain, &[special], &plain].concat());
     }
 }
 
