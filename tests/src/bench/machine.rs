@@ -17,7 +17,18 @@ fn commit() -> Result<String> {
     text(&mut git, Duration::from_secs(10)).context("the commit is not known")
 }
 
-/// One line: commit, cores, architecture, kernel.
+/// What a processor calls itself (`/proc/cpuinfo`); where it does not, its architecture.
+fn processor() -> String {
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    model_in(&cpuinfo).unwrap_or_else(|| uname().machine().to_string_lossy().into_owned())
+}
+
+fn model_in(cpuinfo: &str) -> Option<String> {
+    let (_, model) = cpuinfo.lines().find(|line| line.starts_with("model name"))?.split_once(':')?;
+    Some(model.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// One line: commit, cores, processor, kernel.
 ///
 /// # Errors
 /// Where the repository cannot be asked.
@@ -26,12 +37,7 @@ pub(super) fn describe() -> Result<String> {
     let release = system.release().to_string_lossy().into_owned();
     // The rest of a release names a build, and may name its builder.
     let version = release.split('-').next().unwrap_or(&release);
-    Ok(format!(
-        "Commit `{}`; {} cores, {}, Linux {version}.",
-        commit()?,
-        cpus().len(),
-        system.machine().to_string_lossy()
-    ))
+    Ok(format!("Commit `{}`; {} cores, {}, Linux {version}.", commit()?, cpus().len(), processor()))
 }
 
 /// The CPUs that this process may run on.
@@ -73,7 +79,15 @@ pub(super) fn write_page(name: &str, page: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::busy_of;
+    use super::{busy_of, model_in};
+
+    #[test]
+    fn a_processor_has_one_name() {
+        let cpuinfo =
+            "processor\t: 0\nmodel\t\t: 85\nmodel name\t: A  CPU @ 2.50GHz\nprocessor\t: 1\nmodel name\t: B\n";
+        assert_eq!(model_in(cpuinfo).as_deref(), Some("A CPU @ 2.50GHz"));
+        assert_eq!(model_in("processor\t: 0\nBogoMIPS\t: 50.00\n"), None);
+    }
 
     #[test]
     fn busy_is_all_but_idle_and_what_is_counted_twice() {
