@@ -69,7 +69,7 @@ fn find(word: &[u8; WORD]) -> Found {
     unsafe { find_sse2(word) }
 }
 
-/// The compiler makes no `pmovmskb` of [`find_bytewise`].
+/// The compiler makes no `pmovmskb` of a loop over bytes.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "sse2")]
 fn find_sse2(word: &[u8; WORD]) -> Found {
