@@ -125,6 +125,8 @@ impl Encoder {
         out.reserve(data.len() + count as usize * self.between.len());
         let (last, head) = self.between.split_at(end);
         let mut rest = data;
+        // Lines that are looked at by themselves before the next look at many: where one has something to escape, so often have others.
+        let mut apart = 1;
         loop {
             let mut before = head;
             let plain = json::plain_lines(rest, |line| {
@@ -132,17 +134,26 @@ impl Encoder {
                 out.extend_from_slice(line);
                 before = &self.between;
             });
+            rest = &rest[plain..];
             if plain > 0 {
                 out.extend_from_slice(last);
+                apart = 1;
             }
-            let Some(line) = each_line(&rest[plain..]).next() else { return };
-            rest = &rest[plain + line.len() + 1..];
-            // A line that has to be looked at by itself brings its own quotes.
-            out.extend_from_slice(&head[..head.len() - 1]);
-            if !json::string(line, out) {
-                out.extend_from_slice(b",\"_invalid_utf8\":true");
+            let mut length = 0;
+            for line in each_line(rest).take(apart) {
+                length += line.len() + 1;
+                // Such a line brings its own quotes.
+                out.extend_from_slice(&head[..head.len() - 1]);
+                if !json::string(line, out) {
+                    out.extend_from_slice(b",\"_invalid_utf8\":true");
+                }
+                out.extend_from_slice(&last[1..]);
             }
-            out.extend_from_slice(&last[1..]);
+            if length == 0 {
+                return;
+            }
+            rest = &rest[length..];
+            apart *= 2;
         }
     }
 
