@@ -20,40 +20,17 @@ const MB: u64 = 1_000_000;
 /// A gigabyte through the slowest way takes minutes.
 const DEADLINE: Duration = Duration::from_mins(15);
 
-/// A row of the table.
-#[derive(Clone, Copy, PartialEq)]
-struct Setup {
-    /// Docker's log driver.
-    driver: &'static str,
-    collector: Collector,
-    /// As much memory as its files take was another file's right before. The host of a virtual machine takes back what is free for a while
-    /// (free page reporting), and gives it again on the time of whoever touches it first.
-    is_warm: bool,
-}
-
-const fn setup(driver: &'static str, collector: Collector) -> Setup {
-    Setup { driver, collector, is_warm: false }
-}
-
-const ROWS: [Setup; 9] = [
-    setup("none", Collector::Nobody),
-    setup("none", Collector::AgentNull),
-    setup("none", Collector::AgentDefault),
-    Setup { is_warm: true, ..setup("none", Collector::AgentJson) },
-    setup("none", Collector::AgentJson),
-    setup("json-file", Collector::Nobody),
-    setup("json-file", Collector::AgentJson),
-    setup("json-file", Collector::Follower),
-    setup("json-file", Collector::Tailer),
+/// Rows of the table: Docker's log driver, and who collects.
+const ROWS: [(&str, Collector); 8] = [
+    ("none", Collector::Nobody),
+    ("none", Collector::AgentNull),
+    ("none", Collector::AgentDefault),
+    ("none", Collector::AgentJson),
+    ("json-file", Collector::Nobody),
+    ("json-file", Collector::AgentJson),
+    ("json-file", Collector::Follower),
+    ("json-file", Collector::Tailer),
 ];
-/// Bytes of the agent's JSON file for one of lines: 3.55 of these.
-const WRITTEN: u64 = 4;
-
-impl Setup {
-    fn title(self) -> String {
-        format!("{}{}", self.collector.title(), if self.is_warm { ", where another file just was" } else { "" })
-    }
-}
 
 /// How much is written, by how many, and in what pieces.
 #[derive(Clone, Copy)]
@@ -79,7 +56,8 @@ struct Run {
 
 /// The median of each figure over the rounds; bytes lost add up.
 struct Row {
-    setup: Setup,
+    driver: &'static str,
+    collector: Collector,
     wall: f64,
     busy: f64,
     daemon: f64,
@@ -119,7 +97,7 @@ pub(super) fn run(options: Options) -> Result<()> {
         if number == 0 {
             verdict(&mut page, &rows);
             for row in &rows {
-                bars.add(&format!("{}, {}", row.setup.driver, row.setup.title()), row.host());
+                bars.add(&format!("{}, {}", row.driver, row.collector.title()), row.host());
             }
         }
         // A run takes a while, and may be broken off.
@@ -141,28 +119,28 @@ fn loads(options: Options) -> Vec<Load> {
     loads
 }
 
-fn measure(stage: &Stage, load: Load, rows: &[Setup]) -> Result<Vec<Row>> {
+fn measure(stage: &Stage, load: Load, rows: &[(&'static str, Collector)]) -> Result<Vec<Row>> {
     let mut runs = vec![Vec::new(); rows.len()];
     for round in 1..=load.rounds {
-        for (runs, setup) in runs.iter_mut().zip(rows) {
+        for (runs, (driver, collector)) in runs.iter_mut().zip(rows) {
             eprintln!(
-                "bench: {} MB from {}, round {round} of {}: {}, {}",
+                "bench: {} MB from {}, round {round} of {}: {driver}, {}",
                 load.bytes / MB,
                 load.containers,
                 load.rounds,
-                setup.driver,
-                setup.title()
+                collector.title()
             );
-            runs.push(once(stage, load, *setup)?);
+            runs.push(once(stage, load, driver, *collector)?);
         }
     }
-    Ok(rows.iter().zip(&runs).map(|(&setup, runs)| row(setup, runs)).collect())
+    Ok(rows.iter().zip(&runs).map(|(&(driver, collector), runs)| row(driver, collector, runs)).collect())
 }
 
-fn row(setup: Setup, runs: &[Run]) -> Row {
+fn row(driver: &'static str, collector: Collector, runs: &[Run]) -> Row {
     let of = |figure: fn(&Run) -> f64| median(runs.iter().map(figure));
     Row {
-        setup,
+        driver,
+        collector,
         wall: of(|run| run.wall),
         busy: of(|run| run.busy),
         daemon: of(|run| run.engine.daemon),
@@ -173,7 +151,7 @@ fn row(setup: Setup, runs: &[Run]) -> Row {
     }
 }
 
-fn once(stage: &Stage, load: Load, setup: Setup) -> Result<Run> {
+fn once(stage: &Stage, load: Load, driver: &str, collector: Collector) -> Result<Run> {
     let floods: Vec<Flood> = (0..load.containers)
         .map(|number| Flood {
             name: number.to_string(),
@@ -183,13 +161,10 @@ fn once(stage: &Stage, load: Load, setup: Setup) -> Result<Run> {
             rate: 0,
         })
         .collect();
-    let running = setup.collector.start(stage, &[])?;
-    let writers: Writers = stage.writers(&floods, setup.driver)?;
+    let running = collector.start(stage, &[])?;
+    let writers: Writers = stage.writers(&floods, driver)?;
     let pid = running.as_ref().map(Running::id);
     stage.settle(pid, DEADLINE)?;
-    if let (true, Some(running)) = (setup.is_warm, &running) {
-        running.another_file(load.bytes * WRITTEN)?;
-    }
     let before = (stage.cpu(), running.as_ref().map_or(0.0, Running::cpu));
     let (begun, busy) = (Instant::now(), machine::busy()?);
     writers.go()?;
@@ -200,7 +175,9 @@ fn once(stage: &Stage, load: Load, setup: Setup) -> Result<Run> {
     let own = running.as_ref().map_or(0.0, Running::cpu) - before.1;
     let lost = running.as_ref().map(|running| running.lost(&writers)).transpose()?;
     let plain = match &running {
-        Some(running) if setup.is_warm => running.plain_write(writers.lines(), LINE)?,
+        Some(running) if driver == "none" && collector == Collector::AgentJson => {
+            running.plain_write(writers.lines(), LINE)?
+        }
         _ => plain::Cpu::default(),
     };
     Ok(Run { wall, busy, engine, collector: own, plain, lost })
@@ -223,8 +200,8 @@ fn render(page: &mut String, load: Load, rows: &[Row]) {
         let _ = writeln!(
             page,
             "| `{}` | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {lost} |",
-            row.setup.driver,
-            row.setup.title(),
+            row.driver,
+            row.collector.title(),
             row.wall,
             row.wall / alone,
             row.busy,
@@ -238,18 +215,17 @@ fn render(page: &mut String, load: Load, rows: &[Row]) {
 
 /// The bars of the first load.
 fn verdict(page: &mut String, rows: &[Row]) {
-    let find = |setup| rows.iter().find(|row| row.setup == setup);
-    let json_alone = setup("none", Collector::AgentJson);
-    let (Some(null), Some(encoded), Some(json), Some(cold), Some(follower)) = (
-        find(setup("none", Collector::AgentNull)),
-        find(setup("none", Collector::AgentDefault)),
-        find(Setup { is_warm: true, ..json_alone }),
-        find(json_alone),
-        find(setup("json-file", Collector::Follower)),
+    let find = |driver, collector| rows.iter().find(|row| row.driver == driver && row.collector == collector);
+    let (Some(null), Some(encoded), Some(json), Some(follower)) = (
+        find("none", Collector::AgentNull),
+        find("none", Collector::AgentDefault),
+        find("none", Collector::AgentJson),
+        find("json-file", Collector::Follower),
     ) else {
         return;
     };
     let gigabytes = 0.2;
+    let least = (null.own + json.plain.copy_and_append) / gigabytes;
     let lines = [
         (
             "host CPU, `none` + agent to a JSON file, of `json-file` + follower",
@@ -266,12 +242,11 @@ fn verdict(page: &mut String, rows: &[Row]) {
     }
     let _ = writeln!(
         page,
-        "\nThe bars are of the JSON file where another file just was: written before the run, and deleted as it begins. With memory that has \
-         been free for a while it is {:.2} s\nper GB: the host of a virtual machine takes back free memory, and gives it again on the CPU time \
-         of whoever touches it first.\nOf the agent's CPU to a JSON file, {:.2} s per GB are taken with JSON to null as well. What the \
-         kernel takes for such a file, by a program\nthat does nothing else, where another file just was, too: {:.2} s per GB of lines to append as \
-         many bytes, {:.2} to copy\neach record together from its line and what is the same for all of them, and to append that.",
-        cold.own / gigabytes,
+        "\nOf the agent's CPU to a JSON file, {:.2} s per GB are taken with JSON to null as well. What the kernel takes for such a file, by a \
+         program\nthat does nothing else, in the memory that the file had a moment before: {:.2} s per GB of lines to append as many \
+         bytes, {:.2} to copy\neach record together from its line and what is the same for all of them, and to append that. With \
+         what the agent takes to null, which\nis to capture, to frame and to hand over, the latter is {least:.2}. That is \
+         no proof of a limit:\nto null the lines are copied together once, too, which this counts twice.",
         encoded.own / gigabytes,
         json.plain.append / gigabytes,
         json.plain.copy_and_append / gigabytes,

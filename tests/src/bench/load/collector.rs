@@ -160,14 +160,6 @@ impl Running {
         plain::Records { count: lines, length, line }.write(self.output.path())
     }
 
-    /// Writes and deletes a file of so many bytes beside those that it will collect in.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub(in crate::bench) fn another_file(&self, bytes: u64) -> Result<()> {
-        plain::another_file(self.output.path(), bytes)
-    }
-
     /// What it does not have of what `writers` wrote, once it has come to rest; in the end by what it has written, not by
     /// what it says.
     ///

@@ -61,14 +61,6 @@ impl Records {
     }
 }
 
-/// Writes and deletes a file of so many bytes: what is written next finds their memory.
-///
-/// # Errors
-/// When it cannot be written.
-pub(in crate::bench) fn another_file(directory: &Path, length: u64) -> Result<()> {
-    append(&directory.join("plain"), length, |_| {}).map(drop)
-}
-
 /// Appends `length` bytes to a new file, each piece once `make` has made it.
 fn append(path: &Path, length: u64, mut make: impl FnMut(&mut [u8])) -> Result<f64> {
     let mut file = OpenOptions::new().append(true).create_new(true).open(path).context("no plain file")?;
