@@ -63,14 +63,12 @@ struct Found {
     others: u64,
 }
 
-#[cfg(target_arch = "x86_64")]
 fn find(word: &[u8; WORD]) -> Found {
-    // SAFETY: every x86-64 processor has SSE2.
+    // SAFETY: every x86-64 processor has SSE2, and the agent runs on no other.
     unsafe { find_sse2(word) }
 }
 
 /// The compiler makes no `pmovmskb` of a loop over bytes.
-#[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "sse2")]
 fn find_sse2(word: &[u8; WORD]) -> Found {
     use std::arch::x86_64::{
@@ -93,17 +91,6 @@ fn find_sse2(word: &[u8; WORD]) -> Found {
         found.others |= bits(others);
     }
     found
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn find(word: &[u8; WORD]) -> Found {
-    find_bytewise(word)
-}
-
-#[cfg(any(test, not(target_arch = "x86_64")))]
-fn find_bytewise(word: &[u8; WORD]) -> Found {
-    let bits = |is: fn(u8) -> bool| word.iter().rev().fold(0, |bits, byte| bits << 1 | u64::from(is(*byte)));
-    Found { newlines: bits(|byte| byte == b'\n'), others: bits(|byte| byte != b'\n' && !is_plain_ascii(byte)) }
 }
 
 /// Looks at whole blocks without a short cut, so that it is one comparison of all their bytes.
@@ -199,6 +186,11 @@ mod tests {
                 }
             }
         }
+    }
+
+    fn find_bytewise(word: &[u8; WORD]) -> Found {
+        let bits = |is: fn(u8) -> bool| word.iter().rev().fold(0, |bits, byte| bits << 1 | u64::from(is(*byte)));
+        Found { newlines: bits(|byte| byte == b'\n'), others: bits(|byte| byte != b'\n' && !is_plain_ascii(byte)) }
     }
 
     #[test]
