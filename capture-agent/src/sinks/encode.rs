@@ -62,6 +62,15 @@ impl Encoder {
         Self { gap_marker, ..self }
     }
 
+    /// What [`encode`](Self::encode) would append, where the record holds it already.
+    #[must_use]
+    pub fn as_it_is<'a>(&self, record: &'a Record) -> Option<&'a [u8]> {
+        match (self.encoding, &record.content) {
+            (Encoding::Raw, Content::Lines { data, .. }) => Some(data),
+            _ => None,
+        }
+    }
+
     /// Appends one record to `out`.
     pub fn encode(&mut self, record: &Record, out: &mut Vec<u8>) {
         // Writing to a vector cannot fail.

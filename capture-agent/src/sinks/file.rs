@@ -36,6 +36,9 @@ const IDLE: Duration = Duration::from_mins(5);
 /// Bytes that are encoded before they are written. Twice what a write to a pipe or `/dev/null` is best with: the file system
 /// takes longer for the last page of a write, which the next one goes on with, than the processor for what left its cache.
 const PIECE: usize = 512 << 10;
+/// From so many bytes on they are written from where they lie, if no encoding changes them: the kernel takes longer for a shorter
+/// part than it takes to copy that to where others are (docs/decisions/0019).
+const LENT: usize = 1 << 10;
 /// Buffers that are kept for the next records, and how large each may be.
 const MAX_SPARE: usize = 8;
 const MAX_SPARE_BYTES: usize = 2 << 20;
@@ -192,7 +195,7 @@ impl Files {
     /// Encodes records and appends them to their files, piece by piece.
     fn append_all(&mut self, records: &[Record]) -> Fates {
         let mut fates = Fates::default();
-        let mut portions: Vec<Portion> = Vec::new();
+        let mut portions: Vec<Portion<'_>> = Vec::new();
         let mut places: HashMap<PathBuf, usize> = HashMap::new();
         // Most records follow one of the same container and stream.
         let mut last: Option<(&Record, usize)> = None;
@@ -218,7 +221,11 @@ impl Files {
                 fates.add(index, end);
                 continue;
             }
-            if portion.add(index, |bytes| self.encoder.encode(record, bytes)) >= PIECE {
+            let size = match self.encoder.as_it_is(record) {
+                Some(bytes) if bytes.len() >= LENT => portion.lend(index, bytes),
+                _ => portion.add(index, |bytes| self.encoder.encode(record, bytes)),
+            };
+            if size >= PIECE {
                 self.flush(portion, &mut fates);
             }
         }
@@ -234,7 +241,7 @@ impl Files {
     }
 
     /// Appends what a portion holds.
-    fn flush(&mut self, portion: &mut Portion, fates: &mut Fates) {
+    fn flush(&mut self, portion: &mut Portion<'_>, fates: &mut Fates) {
         let (written, failure) = self.append(portion);
         if let Some(error) = failure {
             let end = if is_hopeless(&error) { End::Hopeless } else { End::Left };
@@ -249,17 +256,17 @@ impl Files {
     }
 
     /// Appends a portion; how many of its records are in the file, and what kept the others from it.
-    fn append(&mut self, portion: &Portion) -> (usize, Option<io::Error>) {
+    fn append(&mut self, portion: &Portion<'_>) -> (usize, Option<io::Error>) {
         let mut written = 0;
         while written < portion.len() {
-            let (bytes, mut ends) = portion.rest(written);
+            let mut ends = portion.ends(written);
             let fit = match self.fit(&portion.path, &ends) {
                 Ok(fit) => fit,
                 Err(error) => return (written, Some(error)),
             };
             ends.truncate(fit);
-            let bytes = &bytes[..ends.last().copied().unwrap_or_default()];
-            let (taken, failure) = self.open.write(&portion.path, bytes, &ends);
+            let mut bytes = portion.slices(written, ends.last().copied().unwrap_or_default());
+            let (taken, failure) = self.open.write(&portion.path, &mut bytes, &ends);
             written += taken;
             if failure.is_some() {
                 return (written, failure);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::io::{self, IoSlice, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -43,7 +43,12 @@ impl OpenFiles {
     }
 
     /// Appends to the file of a path records that end at `ends`: as [`OpenFile::write`].
-    pub(super) fn write(&mut self, path: &Path, bytes: &[u8], ends: &[usize]) -> (usize, Option<io::Error>) {
+    pub(super) fn write(
+        &mut self,
+        path: &Path,
+        bytes: &mut [IoSlice<'_>],
+        ends: &[usize],
+    ) -> (usize, Option<io::Error>) {
         let (written, failure) = match self.get(path) {
             Ok(file) => file.write(bytes, ends),
             Err(error) => return (0, Some(error)),
@@ -152,19 +157,22 @@ impl OpenFile {
 
     /// Appends records that end at `ends`; how many are in the file, and what kept the others from it. What was written of
     /// the first one that is not is taken back.
-    fn write(&mut self, bytes: &[u8], ends: &[usize]) -> (usize, Option<io::Error>) {
+    fn write(&mut self, mut bytes: &mut [IoSlice<'_>], ends: &[usize]) -> (usize, Option<io::Error>) {
         self.used_at = Instant::now();
         if self.is_regular {
-            self.room.prepare(&self.file, self.length + bytes.len() as u64);
+            self.room.prepare(&self.file, self.length + ends.last().map_or(0, |end| *end as u64));
         }
         let mut written = 0;
         let failure = loop {
-            if written == bytes.len() {
+            if bytes.is_empty() {
                 break None;
             }
-            match self.file.write(&bytes[written..]) {
+            match self.file.write_vectored(bytes) {
                 Ok(0) => break Some(io::ErrorKind::WriteZero.into()),
-                Ok(more) => written += more,
+                Ok(more) => {
+                    written += more;
+                    IoSlice::advance_slices(&mut bytes, more);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => break Some(error),
             }

@@ -117,6 +117,38 @@ fn a_file_is_moved_away_at_its_size_between_two_lines() {
 }
 
 #[test]
+fn what_is_written_from_where_it_lies_stands_among_the_others() {
+    let origin = origin("a");
+    // A line by itself, many at once, and few, which are copied to where the first is.
+    let (many, few, writes) = (LENT as u64 / 10 + 1, 3, 600);
+    let mut number = 0;
+    let mut records = Vec::new();
+    for _ in 0..writes {
+        records.extend(lines(&origin, number..number + 1));
+        number += 1;
+        for count in [many, few] {
+            let data = text(number..number + count).into();
+            let content = Content::Lines { data, count: u32::try_from(count).unwrap() };
+            records.push(Record { content, ..records[0].clone() });
+            number += count;
+        }
+    }
+    let written = text(0..number);
+    assert!(written.len() > PIECE);
+    for max_bytes in [None, Some(100_000)] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut files = files(&directory).rotation(Rotation { max_bytes, ..Rotation::default() });
+        assert_eq!(files.write(&records).unwrap(), Receipt::default());
+        let path = directory.path().join("a");
+        let (moved, _) = moved_away(&path).unwrap();
+        assert_eq!(moved.is_empty(), max_bytes.is_none());
+        let all: Vec<_> = moved.iter().chain([&path]).map(|file| fs::read_to_string(file).unwrap()).collect();
+        assert!(all.iter().all(|file| max_bytes.is_none_or(|most| file.len() as u64 <= most)));
+        assert!(all.concat() == written);
+    }
+}
+
+#[test]
 fn a_file_is_moved_away_at_its_age_when_nothing_is_written_too() {
     let directory = tempfile::tempdir().unwrap();
     let rotation = Rotation { max_age: Some(Duration::from_millis(60)), ..Rotation::default() };
