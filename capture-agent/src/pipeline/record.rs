@@ -333,6 +333,15 @@ fn memory_of(value: &serde_json::Value) -> usize {
 }
 
 #[cfg(test)]
+impl Record {
+    /// The first of a container's standard output.
+    pub(crate) fn of(content: Content) -> Self {
+        let origin = Arc::new(Origin::new("a".into(), None, Arc::default()));
+        Self { origin, stream: Stream::Stdout, timestamp: 0, completed: 0, position: 0, content, attributes: None }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

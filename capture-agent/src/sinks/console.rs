@@ -2,12 +2,13 @@
 
 mod config;
 
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::ops::Range;
 
 pub use self::config::ConsoleConfig;
 use super::delivery::{Receipt, Sink, SinkError};
 use super::encode::{Encoder, PIECE};
+use super::gathered::Gathered;
 use crate::config::SinkName;
 use crate::pipeline::record::Record;
 
@@ -16,14 +17,15 @@ use crate::pipeline::record::Record;
 pub struct Console {
     name: SinkName,
     encoder: Encoder,
-    buffer: Vec<u8>,
+    /// For what is encoded.
+    memory: Vec<u8>,
 }
 
 impl Console {
     /// A console that writes with `encoder`.
     #[must_use]
     pub fn new(name: SinkName, encoder: Encoder) -> Self {
-        Self { name, encoder, buffer: Vec::new() }
+        Self { name, encoder, memory: Vec::new() }
     }
 }
 
@@ -33,17 +35,22 @@ impl Sink for Console {
     }
 
     fn write(&mut self, records: &[Record]) -> Result<Receipt, SinkError> {
-        self.buffer.clear();
+        let mut gathered = Gathered::new(std::mem::take(&mut self.memory));
         let mut begun = 0;
+        let mut outcome = Ok(Receipt::default());
         for (index, record) in records.iter().enumerate() {
-            self.encoder.encode(record, &mut self.buffer);
-            if self.buffer.len() >= PIECE || index + 1 == records.len() {
-                self.flush().map_err(|error| failed(&error, begun..records.len()))?;
-                self.buffer.clear();
+            gathered.add(record, &mut self.encoder);
+            if gathered.len() >= PIECE || index + 1 == records.len() {
+                if let Err(error) = write_all(&mut gathered.slices(0..gathered.len())) {
+                    outcome = Err(failed(&error, begun..records.len()));
+                    break;
+                }
+                gathered.clear(0);
                 begun = index + 1;
             }
         }
-        Ok(Receipt::default())
+        self.memory = gathered.into_memory();
+        outcome
     }
 
     fn takes_lines_together(&self) -> bool {
@@ -59,21 +66,18 @@ impl Sink for Console {
     }
 }
 
-impl Console {
-    fn flush(&mut self) -> io::Result<()> {
-        // The descriptor itself: the standard handle would look for newlines in all of it.
-        let mut rest = &self.buffer[..];
-        while !rest.is_empty() {
-            match rustix::io::write(rustix::stdio::stdout(), rest) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => rest = &rest[written..],
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => wait_until_writable(),
-                Err(error) => return Err(error.into()),
-            }
+/// Writes to the descriptor itself: the standard handle would look for newlines in all of it.
+fn write_all(mut bytes: &mut [IoSlice<'_>]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::writev(rustix::stdio::stdout(), bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut bytes, written),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => wait_until_writable(),
+            Err(error) => return Err(error.into()),
         }
-        io::stdout().flush()
     }
+    io::stdout().flush()
 }
 
 /// What an error is for the records that are not written.

@@ -36,9 +36,6 @@ const IDLE: Duration = Duration::from_mins(5);
 /// Bytes that are encoded before they are written. Twice what a write to a pipe or `/dev/null` is best with: the file system
 /// takes longer for the last page of a write, which the next one goes on with, than the processor for what left its cache.
 const PIECE: usize = 512 << 10;
-/// From so many bytes on they are written from where they lie, if no encoding changes them: the kernel takes longer for a shorter
-/// part than it takes to copy that to where others are (docs/decisions/0019).
-const LENT: usize = 1 << 10;
 /// Buffers that are kept for the next records, and how large each may be.
 const MAX_SPARE: usize = 8;
 const MAX_SPARE_BYTES: usize = 2 << 20;
@@ -221,18 +218,14 @@ impl Files {
                 fates.add(index, end);
                 continue;
             }
-            let size = match self.encoder.as_it_is(record) {
-                Some(bytes) if bytes.len() >= LENT => portion.lend(index, bytes),
-                _ => portion.add(index, |bytes| self.encoder.encode(record, bytes)),
-            };
-            if size >= PIECE {
+            if portion.add(index, record, &mut self.encoder) >= PIECE {
                 self.flush(portion, &mut fates);
             }
         }
         // Each is tried, whatever became of the ones before it.
         for mut portion in portions {
             self.flush(&mut portion, &mut fates);
-            let bytes = portion.into_spare();
+            let bytes = portion.into_memory();
             if self.spare.len() < MAX_SPARE && bytes.capacity() <= MAX_SPARE_BYTES {
                 self.spare.push(bytes);
             }

@@ -4,6 +4,7 @@ pub mod console;
 pub mod delivery;
 pub mod encode;
 pub mod file;
+mod gathered;
 pub mod http;
 pub mod json;
 pub mod kafka;

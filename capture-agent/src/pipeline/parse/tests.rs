@@ -1,22 +1,10 @@
-use std::sync::Arc;
-
 use bytes::Bytes;
-use capture_common::Stream;
 use serde_json::json;
 
 use super::*;
-use crate::pipeline::record::Origin;
 
 fn record(line: &[u8], partial: bool) -> Record {
-    Record {
-        origin: Arc::new(Origin::new("a".into(), None, Arc::default())),
-        stream: Stream::Stdout,
-        timestamp: 0,
-        completed: 0,
-        position: 0,
-        content: Content::Line { message: Bytes::copy_from_slice(line), newline: !partial, partial, omitted: 0 },
-        attributes: None,
-    }
+    Record::of(Content::Line { message: Bytes::copy_from_slice(line), newline: !partial, partial, omitted: 0 })
 }
 
 fn read(formats: &[Format], detect_level: bool, line: &str) -> Option<Attributes> {

@@ -1,21 +1,10 @@
-use std::sync::Arc;
-
-use capture_common::Stream;
 use serde_json::json;
 
 use super::*;
-use crate::pipeline::record::{Attributes, Origin};
+use crate::pipeline::record::Attributes;
 
 fn record(line: &[u8]) -> Record {
-    Record {
-        origin: Arc::new(Origin::new("a".into(), None, Arc::default())),
-        stream: Stream::Stdout,
-        timestamp: 0,
-        completed: 0,
-        position: 0,
-        content: Content::Line { message: Bytes::copy_from_slice(line), newline: true, partial: false, omitted: 1 },
-        attributes: None,
-    }
+    Record::of(Content::Line { message: Bytes::copy_from_slice(line), newline: true, partial: false, omitted: 1 })
 }
 
 fn rule(config: serde_json::Value) -> Redact {

@@ -12,6 +12,7 @@ use super::*;
 use crate::config::SinkContext;
 use crate::pipeline::record::{Account, Content};
 use crate::sinks::encode::Encoding;
+use crate::sinks::gathered::LENT;
 
 #[test]
 fn a_template_is_printed_as_it_was_written() {
