@@ -6,10 +6,10 @@
 //!
 //! That has a price while there is much to do: the kernel wakes a real-time thread where it slept, also when another CPU
 //! is idle, and pushes aside what it finds there (`select_task_rq_rt` of `kernel/sched/rt.c`). That is the program whose
-//! output is captured, or one that carries it on. So while they have much to do and are in step they have `SCHED_IDLE`,
-//! which pushes nobody aside and takes what CPU time is left, and a [`Warden`] looks after them: once one of them is late, all
-//! have priority again, because one may wait for a lock or for room that another is to give. What it brought:
-//! `docs/decisions/0017-wall-time.md`.
+//! output is captured, or one that carries it on. So while they have much to do and are in step they have the usual policy,
+//! with which they are woken on an idle CPU if there is one, and a [`Warden`] looks after them: once one of them is late, all
+//! have priority again, because one may wait for a lock or for room that another is to give. What it brought, and why not
+//! `SCHED_IDLE`: `docs/decisions/0017-wall-time.md`.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -76,7 +76,7 @@ impl Wards {
         Ok(Ward { wards: self.clone(), id })
     }
 
-    /// There is much to do: for a while the threads give way to all others whenever they are in step.
+    /// There is much to do: for a while the threads have no priority whenever they are in step.
     pub fn call_warden(&self) {
         let until = self.0.now() + WATCH.as_millis() as u64;
         if self.0.until.swap(until, SeqCst) == 0
@@ -138,7 +138,7 @@ impl Thread {
         }
         // What was refused is not asked for again with every look.
         self.has_priority = has_priority;
-        if let Err(error) = set_policy(self.id, if has_priority { libc::SCHED_RR } else { libc::SCHED_IDLE }) {
+        if let Err(error) = set_policy(self.id, if has_priority { libc::SCHED_RR } else { libc::SCHED_OTHER }) {
             tracing::warn!(
                 %error,
                 thread = self.id,
