@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use aya::maps::RingBuf;
+use aya::programs::tp_btf::BtfTracePointLink;
+use aya::programs::trace_point::TracePointLink;
 use aya::programs::{BtfTracePoint, TracePoint};
 use aya::{Btf, Ebpf};
 
@@ -19,59 +21,61 @@ const PERIOD: Duration = Duration::from_millis(1);
 /// Bytes that the reader takes out of it before they are thrown away: out they have to be, because others' records follow.
 const TAKEN: usize = 256 << 10;
 
-/// Attached while it lives.
+/// The programs of a setting, loaded; attached while it is asked for, and at most while this lives.
 pub(in crate::bench) struct Limit {
-    _programs: Ebpf,
+    programs: Ebpf,
+    setting: Setting,
+    attached: Vec<Attached>,
     ended: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
 }
 
+/// Detached when dropped.
+#[expect(dead_code, reason = "held for what their drop does")]
+enum Attached {
+    Btf(BtfTracePointLink),
+    Classic(TracePointLink),
+}
+
 impl Limit {
-    /// Attaches the program that copies what is written to fd 1.
+    /// Loads the program that copies what is written to fd 1.
     ///
     /// # Errors
     /// When the object is not built, or the kernel refuses it.
     pub(in crate::bench) fn copy() -> Result<Self> {
-        Self::attach(Setting::CopyOnly)?.context("no program copies")
+        Self::load(Setting::CopyOnly)
     }
 
-    /// Attaches programs that return at once to the hooks of attach mode `raw`.
+    /// Loads programs that return at once, for the hooks of attach mode `raw`.
     ///
     /// # Errors
     /// When the object is not built, or the kernel refuses it.
     pub(in crate::bench) fn hooks() -> Result<Self> {
-        Self::attach(Setting::EmptyRaw)?.context("no program is empty")
+        Self::load(Setting::EmptyRaw)
     }
 
-    /// Attaches what the setting stands for; nothing where it is none of these.
+    /// Loads and attaches what the setting stands for; nothing where it is none of these.
     ///
     /// # Errors
     /// When the object is not built, or the kernel refuses it.
-    pub(super) fn attach(setting: Setting) -> Result<Option<Self>> {
-        let hooks: &[(&str, &str)] = match setting {
-            Setting::EmptyRaw => &[("empty_exit", "sys_exit"), ("empty_enter", "sys_enter")],
-            Setting::EmptyExit => &[("empty_exit", "sys_exit")],
-            Setting::WhoseRaw => &[("whose_exit", "sys_exit"), ("empty_enter", "sys_enter")],
-            Setting::CopyOnly => &[("copy_exit", "sys_exit")],
-            Setting::CopyRaw => &[("copy_exit", "sys_exit"), ("empty_enter", "sys_enter")],
-            Setting::EmptySyscalls => &[],
-            Setting::Nothing | Setting::Raw | Setting::Syscalls => return Ok(None),
-        };
+    pub(super) fn of(setting: Setting) -> Result<Option<Self>> {
+        if matches!(setting, Setting::Nothing | Setting::Raw | Setting::Syscalls) {
+            return Ok(None);
+        }
+        let mut limit = Self::load(setting)?;
+        limit.attach()?;
+        Ok(Some(limit))
+    }
+
+    fn load(setting: Setting) -> Result<Self> {
         let object = workspace::target_dir().join("bpf/limits");
         let mut ebpf = Ebpf::load_file(&object).context("bpf/limits (`cargo xtask bench` builds it)")?;
         let btf = Btf::from_sys_fs()?;
-        for (name, hook) in hooks {
-            let program: &mut BtfTracePoint = ebpf.program_mut(name).context(*name)?.try_into()?;
-            program.load(hook, &btf)?;
-            program.attach()?;
+        for (name, hook) in hooks(setting) {
+            btf_program(&mut ebpf, name)?.load(hook, &btf)?;
         }
         if setting == Setting::EmptySyscalls {
-            let program: &mut TracePoint =
-                ebpf.program_mut("empty_tracepoint").context("empty_tracepoint")?.try_into()?;
-            program.load()?;
-            for call in ["sys_exit_write", "sys_exit_writev", "sys_exit_pwritev2"] {
-                program.attach("syscalls", call)?;
-            }
+            classic_program(&mut ebpf)?.load()?;
         }
         let mut records = RingBuf::try_from(ebpf.take_map("LIMIT_RECORDS").context("LIMIT_RECORDS")?)?;
         let ended = Arc::new(AtomicBool::new(false));
@@ -91,7 +95,32 @@ impl Limit {
                 }
             }
         });
-        Ok(Some(Self { _programs: ebpf, ended, reader: Some(reader) }))
+        Ok(Self { programs: ebpf, setting, attached: Vec::new(), ended, reader: Some(reader) })
+    }
+
+    /// Has its programs run from now on.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub(in crate::bench) fn attach(&mut self) -> Result<()> {
+        for (name, _) in hooks(self.setting) {
+            let program = btf_program(&mut self.programs, name)?;
+            let link = program.attach()?;
+            self.attached.push(Attached::Btf(program.take_link(link)?));
+        }
+        if self.setting == Setting::EmptySyscalls {
+            let program = classic_program(&mut self.programs)?;
+            for call in ["sys_exit_write", "sys_exit_writev", "sys_exit_pwritev2"] {
+                let link = program.attach("syscalls", call)?;
+                self.attached.push(Attached::Classic(program.take_link(link)?));
+            }
+        }
+        Ok(())
+    }
+
+    /// Has them run no longer.
+    pub(in crate::bench) fn detach(&mut self) {
+        self.attached.clear();
     }
 }
 
@@ -100,4 +129,24 @@ impl Drop for Limit {
         self.ended.store(true, Relaxed);
         let _ = self.reader.take().map(JoinHandle::join);
     }
+}
+
+/// The program and the hook of each BTF tracepoint that a setting stands for.
+const fn hooks(setting: Setting) -> &'static [(&'static str, &'static str)] {
+    match setting {
+        Setting::EmptyRaw => &[("empty_exit", "sys_exit"), ("empty_enter", "sys_enter")],
+        Setting::EmptyExit => &[("empty_exit", "sys_exit")],
+        Setting::WhoseRaw => &[("whose_exit", "sys_exit"), ("empty_enter", "sys_enter")],
+        Setting::CopyOnly => &[("copy_exit", "sys_exit")],
+        Setting::CopyRaw => &[("copy_exit", "sys_exit"), ("empty_enter", "sys_enter")],
+        Setting::EmptySyscalls | Setting::Nothing | Setting::Raw | Setting::Syscalls => &[],
+    }
+}
+
+fn btf_program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut BtfTracePoint> {
+    Ok(ebpf.program_mut(name).context(name)?.try_into()?)
+}
+
+fn classic_program(ebpf: &mut Ebpf) -> Result<&mut TracePoint> {
+    Ok(ebpf.program_mut("empty_tracepoint").context("empty_tracepoint")?.try_into()?)
 }

@@ -100,7 +100,7 @@ fn undisturbed(options: Options, mut run: impl FnMut() -> Result<bool>) -> Resul
 fn measure(setting: Setting, run: Run, options: Options, figures: &mut Figures) -> Result<bool> {
     let is_spoilt = |own| Ok::<_, anyhow::Error>(!options.beside_others && !probes::foreign(own)?.is_empty());
     let Some(attach) = setting.attach() else {
-        let _limit = Limit::attach(setting)?;
+        let _limit = Limit::of(setting)?;
         let host = run.run(None)?;
         if is_spoilt(None)? {
             return Ok(false);
