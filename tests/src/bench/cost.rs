@@ -2,9 +2,10 @@
 //! collector, side by side in one run.
 
 use std::fmt::Write as _;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use capture_writers::flood::Flood;
 
 use super::chart::{self, Bars};
@@ -19,6 +20,8 @@ const BUFFERED: usize = 4096;
 const MB: u64 = 1_000_000;
 /// A gigabyte through the slowest way takes minutes.
 const DEADLINE: Duration = Duration::from_mins(15);
+/// From the start of containers that write without end to what is measured beside them.
+const SETTLE: Duration = Duration::from_millis(200);
 
 /// Rows of the table: Docker's log driver, and who collects.
 const ROWS: [(&str, Collector); 8] = [
@@ -41,6 +44,14 @@ struct Load {
     rounds: u32,
 }
 
+impl Load {
+    /// Its writers, each with so many lines.
+    fn floods(self, lines: u64) -> Vec<Flood> {
+        let flood = |number: u64| Flood { name: number.to_string(), lines, length: LINE, chunk: self.chunk, rate: 0 };
+        (0..self.containers).map(flood).collect()
+    }
+}
+
 /// One run of one row.
 #[derive(Clone, Copy, Default)]
 struct Run {
@@ -49,7 +60,7 @@ struct Run {
     busy: f64,
     engine: EngineCpu,
     collector: f64,
-    /// CPU seconds of a program that only writes such files as the agent wrote.
+    /// Of a program that only writes such files as the agent wrote.
     plain: plain::Cpu,
     lost: Lost,
 }
@@ -146,21 +157,16 @@ fn row(driver: &'static str, collector: Collector, runs: &[Run]) -> Row {
         daemon: of(|run| run.engine.daemon),
         shims: of(|run| run.engine.shims),
         own: of(|run| run.collector),
-        plain: plain::Cpu { append: of(|run| run.plain.append), copy_and_append: of(|run| run.plain.copy_and_append) },
+        plain: plain::Cpu {
+            append: of(|run| run.plain.append),
+            encode_and_append: of(|run| run.plain.encode_and_append),
+        },
         lost: runs.iter().map(|run| run.lost).sum(),
     }
 }
 
 fn once(stage: &Stage, load: Load, driver: &str, collector: Collector) -> Result<Run> {
-    let floods: Vec<Flood> = (0..load.containers)
-        .map(|number| Flood {
-            name: number.to_string(),
-            lines: load.bytes / load.containers / LINE as u64,
-            length: LINE,
-            chunk: load.chunk,
-            rate: 0,
-        })
-        .collect();
+    let floods = load.floods(load.bytes / load.containers / LINE as u64);
     let running = collector.start(stage, &[])?;
     let writers: Writers = stage.writers(&floods, driver)?;
     let pid = running.as_ref().map(Running::id);
@@ -174,13 +180,25 @@ fn once(stage: &Stage, load: Load, driver: &str, collector: Collector) -> Result
     let engine = stage.cpu() - before.0;
     let own = running.as_ref().map_or(0.0, Running::cpu) - before.1;
     let lost = running.as_ref().map(|running| running.lost(&writers)).transpose()?;
-    let plain = match &running {
+    let plain = match running {
         Some(running) if driver == "none" && collector == Collector::AgentJson => {
-            running.plain_write(writers.lines(), LINE)?
+            let records = running.take_records(writers.lines(), LINE)?;
+            drop((running, writers));
+            plain_write(stage, load, records)?
         }
         _ => plain::Cpu::default(),
     };
     Ok(Run { wall, busy, engine, collector: own, plain, lost })
+}
+
+/// What it takes to write such files and to do nothing else, beside such containers as the agent had beside it: they share caches, memory
+/// and perhaps a processor core. Nobody collects what these write.
+fn plain_write(stage: &Stage, load: Load, records: plain::Records) -> Result<plain::Cpu> {
+    let directory = tempfile::Builder::new().prefix("ct-plain-").tempdir().context("no directory to write to")?;
+    let writers = stage.writers(&load.floods(u64::MAX / LINE as u64), "none")?;
+    writers.go()?;
+    thread::sleep(SETTLE);
+    records.write(directory.path())
 }
 
 fn render(page: &mut String, load: Load, rows: &[Row]) {
@@ -225,7 +243,7 @@ fn verdict(page: &mut String, rows: &[Row]) {
         return;
     };
     let gigabytes = 0.2;
-    let least = (null.own + json.plain.copy_and_append) / gigabytes;
+    let least = (null.own + json.plain.encode_and_append) / gigabytes;
     let lines = [
         (
             "host CPU, `none` + agent to a JSON file, of `json-file` + follower",
@@ -244,13 +262,14 @@ fn verdict(page: &mut String, rows: &[Row]) {
     }
     let _ = writeln!(
         page,
-        "\nOf the agent's CPU to a JSON file, {:.2} s per GB are taken with JSON to null as well. What the kernel takes for such a file, by a \
-         program\nthat does nothing else, in the memory that the file had a moment before: {:.2} s per GB of lines to append as many \
-         bytes, {:.2} to copy\neach record together from its line and what is the same for all of them, and to append that. With \
-         what the agent takes to null, which is to\ncapture, to frame and to hand over, but no further copy, the latter is {least:.2}. \
-         So little would be left for an agent that does not look\nfor what has to be escaped, on CPUs that nobody else is busy on.",
+        "\nOf the agent's CPU to a JSON file, {:.2} s per GB are taken with JSON to null as well. What such a file takes a program that does \
+         nothing\nelse, beside such a container that nobody collects from, in the memory that the file had a moment before: {:.2} s per GB \
+         of lines to append as many\nbytes, {:.2} to look at each line for what would have to be escaped, to copy its record together from \
+         it and what is the same for all of them,\nand to append that. With what the agent takes to null, which is to capture, to frame \
+         and to hand over, but no further copy, the latter is\n{least:.2}: what an agent would take whose encoder did nothing but look and \
+         copy.",
         encoded.own / gigabytes,
         json.plain.append / gigabytes,
-        json.plain.copy_and_append / gigabytes,
+        json.plain.encode_and_append / gigabytes,
     );
 }

@@ -146,18 +146,18 @@ impl Running {
         Ok(Scrape::new(series.collect()))
     }
 
-    /// CPU seconds that it takes to write such files as it has collected `lines` in, and to do nothing else. They are cut to nothing
-    /// before: in the memory that they had a moment ago, writing takes no longer than it must. The host of a virtual machine takes back
-    /// what was free for a while, and gives it again on the time of whoever touches it first.
+    /// What it has collected `lines` in. Its files are cut to nothing: in the memory that they had a moment ago, as much can be written
+    /// in no longer than it must take. The host of a virtual machine takes back what was free for a while, and gives it again on the
+    /// time of whoever touches it first.
     ///
     /// # Errors
-    /// When as much cannot be written beside them.
-    pub(in crate::bench) fn plain_write(&self, lines: u64, line: usize) -> Result<plain::Cpu> {
+    /// When it has no files.
+    pub(in crate::bench) fn take_records(&self, lines: u64, line: usize) -> Result<plain::Records> {
         let length = in_files(self.output.path(), size_of)?;
         in_files(self.output.path(), |path| {
             File::options().write(true).open(path)?.set_len(0).map(|()| 0).map_err(Into::into)
         })?;
-        plain::Records { count: lines, length, line }.write(self.output.path())
+        Ok(plain::Records { count: lines, length, line })
     }
 
     /// What it does not have of what `writers` wrote, once it has come to rest; in the end by what it has written, not by

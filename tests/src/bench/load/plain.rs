@@ -2,6 +2,7 @@
 //! bytes that lie to a cache line as they will in the file.
 
 use std::fs::OpenOptions;
+use std::hint::black_box;
 use std::io::Write as _;
 use std::path::Path;
 
@@ -34,8 +35,8 @@ pub(in crate::bench) struct Records {
 pub(in crate::bench) struct Cpu {
     /// To append as many bytes as the records have to a new file.
     pub(in crate::bench) append: f64,
-    /// To copy each record together from a line and what is the same for all, and to append them.
-    pub(in crate::bench) copy_and_append: f64,
+    /// To look whether a line has anything to escape, to copy its record together from it and what is the same for all, and to append them.
+    pub(in crate::bench) encode_and_append: f64,
 }
 
 impl Records {
@@ -50,15 +51,22 @@ impl Records {
         let size = usize::try_from(self.length / self.count.max(1)).context("records too long")?;
         let same = vec![b'y'; size.saturating_sub(self.line)];
         let mut lines = source.chunks_exact(self.line).cycle();
-        let copy_and_append = append(&path, self.length, |bytes| {
+        let encode_and_append = append(&path, self.length, |bytes| {
             for record in bytes.chunks_exact_mut(size) {
                 let (others, line) = record.split_at_mut(same.len());
+                let from = lines.next().unwrap_or_default();
                 others.copy_from_slice(&same);
-                line.copy_from_slice(lines.next().unwrap_or_default());
+                black_box(from.iter().fold(true, |plain, byte| plain & is_plain(*byte)));
+                line.copy_from_slice(from);
             }
         })?;
-        Ok(Cpu { append: alone, copy_and_append })
+        Ok(Cpu { append: alone, encode_and_append })
     }
+}
+
+/// Whether it stands in a JSON string as it is, and is ASCII: as a signed number what is not is less than a space, too.
+const fn is_plain(byte: u8) -> bool {
+    byte.cast_signed() >= 0x20 && byte != b'"' && byte != b'\\'
 }
 
 /// Appends `length` bytes to a new file, each piece once `make` has made it.
