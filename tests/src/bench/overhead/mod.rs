@@ -23,7 +23,7 @@ use self::container::{Cgroup, Run};
 use self::figures::{Figures, Place, Setting};
 pub(super) use self::limits::Limit;
 use self::probes::Program;
-use super::{Options, machine};
+use super::{Options, chart, machine};
 use crate::Attach;
 
 /// How often a round that somebody else's tracing has spoilt is run again.
@@ -79,7 +79,11 @@ pub fn run(options: Options) -> Result<()> {
     }
     let page = page::render(&machine, rounds, &figures, &sizes, &timed);
     println!("{page}");
-    if options.beside_others { Ok(()) } else { machine::write_page("overhead", &page) }
+    if options.beside_others {
+        return Ok(());
+    }
+    chart::write_bars("overhead", &page::plot(&figures))?;
+    machine::write_page("overhead", &page)
 }
 
 /// Repeats what others have spoilt.

@@ -7,6 +7,7 @@ use super::calls::Operation;
 use super::figures::{Figures, Place, Setting};
 use super::probes::Program;
 use crate::Attach;
+use crate::bench::chart::Bars;
 
 /// A ratio that is not to be exceeded.
 struct Bar {
@@ -84,6 +85,22 @@ pub(super) fn render(
     bars(&mut page, figures);
     programs(&mut page, sizes, timed);
     page
+}
+
+/// What is held against the bars, each beside what cannot be undercut.
+pub(super) fn plot(figures: &Figures) -> Bars {
+    let mut bars = Bars::new("times the same call with nothing attached");
+    for Bar { what, setting, limit, place, operation, .. } in BARS {
+        for (name, ratio) in [
+            (what, figures.ratio(setting, place, operation)),
+            ("    limit", figures.ratio(limit, Place::Host, operation)),
+        ] {
+            if let Some(ratio) = ratio {
+                bars.add(&name.replace('`', ""), ratio.best);
+            }
+        }
+    }
+    bars
 }
 
 fn calls(page: &mut String, figures: &Figures) {
