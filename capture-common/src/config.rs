@@ -85,8 +85,6 @@ pub struct Offsets {
     pub kernfs_id: u32,
     /// `kernfs_node.name`
     pub kernfs_name: u32,
-    /// `pt_regs.orig_ax`
-    pub regs_nr: u32,
     /// The six argument registers of a 64-bit system call: `di`, `si`, `dx`, `r10`, `r8`, `r9`.
     pub regs_args: [u32; 6],
     /// The five argument registers of a 32-bit system call: `bx`, `cx`, `dx`, `si`, `di`.

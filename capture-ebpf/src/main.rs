@@ -29,28 +29,38 @@ use crate::syscalls::{Abi, Call, Class, Registers};
 /// Attach mode `raw`: the exit of every system call.
 #[btf_tracepoint(function = "sys_exit")]
 pub fn raw_sys_exit(ctx: BtfTracePointContext) -> i32 {
-    let number = Registers(ctx.arg(0)).number();
-    if number == syscalls::READ {
-        if relay::is_any() {
-            raw_read(ctx.as_ptr());
-        }
-        return 0;
-    }
-    if ctx.arg::<i64>(1) <= 0 || syscalls::class(number) != Class::WRITES {
-        return 0;
-    }
-    let task = current_task();
-    let id = container::id_of(container::cgroup_of(task));
-    if let Some(hint) = container::hinted(id) {
-        raw_wrote(ctx.as_ptr(), task, id, hint);
+    // Nearly all calls end here.
+    match syscalls::class(Registers(ctx.arg(0)).number()) {
+        Class::READS => raw_read(ctx.as_ptr()),
+        Class::WRITES => raw_written(ctx.as_ptr()),
+        _ => {}
     }
     0
 }
 
 /// What follows stands apart from the programs that begin it, because every system call of the host passes those: a function that
-/// needs many registers and much of the stack begins by saving the ones and finding the other.
+/// needs registers beyond a call, many of them or much of the stack begins by saving the ones and finding the other.
 #[inline(never)]
 fn raw_read(ctx: *mut c_void) {
+    if relay::is_any() {
+        raw_relayed(ctx);
+    }
+}
+
+#[inline(never)]
+fn raw_written(ctx: *mut c_void) {
+    if BtfTracePointContext::new(ctx).arg::<i64>(1) <= 0 {
+        return;
+    }
+    let task = current_task();
+    let id = container::id_of(container::cgroup_of(task));
+    if let Some(hint) = container::hinted(id) {
+        raw_wrote(ctx, task, id, hint);
+    }
+}
+
+#[inline(never)]
+fn raw_relayed(ctx: *mut c_void) {
     let ctx = BtfTracePointContext::new(ctx);
     relay::read(Registers(ctx.arg(0)), ctx.arg(1));
 }
@@ -70,13 +80,20 @@ fn raw_wrote(ctx: *mut c_void, task: *const c_void, id: u64, hint: &'static Cgro
 /// Attach mode `raw`: the entry of every system call, for those that move bytes past `write` or replace descriptors.
 #[btf_tracepoint(function = "sys_enter")]
 pub fn raw_sys_enter(ctx: BtfTracePointContext) -> i32 {
-    let class = syscalls::class(ctx.arg::<u64>(1) as u32);
     // Nearly all calls end here.
-    if class == Class::OTHERS || (class == Class::WRITES && !replaced::is_any()) {
-        return 0;
+    match syscalls::class_of_long(ctx.arg(1)) {
+        Class::OTHERS | Class::READS => {}
+        Class::WRITES => raw_writes(ctx.as_ptr()),
+        class => _ = raw_entered(ctx.as_ptr(), class),
     }
-    raw_entered(ctx.as_ptr(), class);
     0
+}
+
+#[inline(never)]
+fn raw_writes(ctx: *mut c_void) {
+    if replaced::is_any() {
+        raw_entered(ctx, Class::WRITES);
+    }
 }
 
 #[inline(never)]

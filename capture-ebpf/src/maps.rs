@@ -119,7 +119,6 @@ static CONFIG: Config = Config {
         cgroup_root_hierarchy: 0,
         kernfs_id: 0,
         kernfs_name: 0,
-        regs_nr: 0,
         regs_args: [0; 6],
         regs_compat_args: [0; 5],
     },

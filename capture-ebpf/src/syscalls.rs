@@ -9,6 +9,9 @@ use crate::verifier::member;
 const TS_COMPAT: u32 = 0x2;
 /// `__X32_SYSCALL_BIT`
 const X32: u32 = 0x4000_0000;
+/// `pt_regs.orig_ax`. A tracer of processes sees it at this offset, too (`arch/x86/include/uapi/asm/ptrace.h`), so that it is the same in every kernel;
+/// every call of the host would look it up otherwise.
+const REGS_NR: u32 = 120;
 
 /// What a call did with its second argument.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,11 +47,11 @@ pub enum Abi {
 pub struct Registers(pub *const c_void);
 
 impl Registers {
-    /// Number of the call, with the bit that marks x32.
+    /// Number of the call, with the bit that marks x32: the lower half of what was in the register, which is what the kernel looks at.
     #[inline(always)]
     pub fn number(self) -> u32 {
         // SAFETY: the verifier types the registers by BTF.
-        unsafe { member::<u64>(self.0, offset!(regs_nr)) as u32 }
+        unsafe { member(self.0, REGS_NR) }
     }
 
     /// The first three arguments.
@@ -92,12 +95,17 @@ pub struct Class;
 
 impl Class {
     pub const OTHERS: u8 = 0;
-    pub const WRITES: u8 = 1;
+    /// `read`, natively: the relays of the known runtimes are 64-bit and use nothing else. Nothing is done when it is entered.
+    pub const READS: u8 = 1;
+    pub const WRITES: u8 = 2;
     /// Calls that replace or close a descriptor.
-    pub const REPLACES: u8 = 2;
+    pub const REPLACES: u8 = 3;
     /// Calls that move bytes past `write`.
-    pub const BYPASSES: u8 = 3;
+    pub const BYPASSES: u8 = 4;
 }
+
+/// `read`, natively; no call of ours has the number in another ABI.
+const READ: usize = 0;
 
 /// Numbers beyond are none of ours; a power of two, for the verifier.
 const NUMBERS: usize = 1024;
@@ -107,7 +115,8 @@ static CLASSES: [u8; NUMBERS] = classes();
 
 const fn classes() -> [u8; NUMBERS] {
     let mut classes = [Class::OTHERS; NUMBERS];
-    let mut number = 0;
+    classes[READ] = Class::READS;
+    let mut number = READ + 1;
     while number < NUMBERS {
         let each = [(number as u32, Abi::Native), (number as u32, Abi::Compat), (number as u32 | X32, Abi::X32)];
         let mut abi = 0;
@@ -133,6 +142,12 @@ pub fn class(number: u32) -> u8 {
     CLASSES.get((number & !X32) as usize).copied().unwrap_or(Class::OTHERS)
 }
 
+/// The same, of a number as the entry hook has it: an `int`, in 64 bits. Cut to 32 of them it would take a mask in a register of its own.
+#[inline(always)]
+pub fn class_of_long(number: u64) -> u8 {
+    CLASSES.get((number & !u64::from(X32)) as usize).copied().unwrap_or(Class::OTHERS)
+}
+
 /// The call that a number stands for.
 #[inline(always)]
 pub const fn write_call(number: u32, abi: Abi) -> Option<Call> {
@@ -155,9 +170,6 @@ pub const fn write_call(number: u32, abi: Abi) -> Option<Call> {
         },
     }
 }
-
-/// `read`, natively: the relays of the known runtimes are 64-bit and use nothing else.
-pub const READ: u32 = 0;
 
 /// The bypassing call that a number stands for.
 #[inline(always)]

@@ -72,7 +72,6 @@ pub fn resolve_in(btf: &[u8]) -> Result<Offsets, KernelError> {
         cgroup_root_hierarchy: member("cgroup_root", "hierarchy_id")?,
         kernfs_id: member("kernfs_node", "id")?,
         kernfs_name: member("kernfs_node", "name")?,
-        regs_nr: member("pt_regs", "orig_ax")?,
         regs_args: [
             register("di")?,
             register("si")?,
