@@ -149,6 +149,9 @@ fn bars(page: &mut String, figures: &Figures) {
          {}.",
         rooms.join("; ")
     );
+    if let Some(room) = beside_the_hooks(figures) {
+        let _ = writeln!(page, "{room}");
+    }
 }
 
 /// What a captured write takes beside its copy where that is short, and what the bar leaves for it where it is long.
@@ -159,6 +162,21 @@ fn beside_the_copy(long: &Bar, figures: &Figures) -> Option<String> {
     let leaves = long.ratio * nothing - copy(long.operation)?;
     let attach = long.setting.attach()?.flag();
     Some(format!("`{attach}`, {takes:.0} with 100 B, and the bar of {}× leaves {leaves:.0} with 8 KiB", long.ratio))
+}
+
+/// What `raw` takes of an unrelated call beside its hooks, and what its bar leaves.
+fn beside_the_hooks(figures: &Figures) -> Option<String> {
+    let call = Operation::Getppid;
+    let bar = BARS.iter().find(|bar| (bar.setting, bar.operation) == (Setting::Raw, call))?;
+    let best = |setting| figures.best(setting, Place::Host, call);
+    let (nothing, empty, takes) = (best(Setting::Nothing)?, best(bar.limit)?, best(bar.setting)?);
+    Some(format!(
+        "Beside hooks whose programs return at once, an unrelated call in `raw` takes {:.1} ns to find out that it is one, on entry and exit together; \
+         the bar of\n{}× leaves {:.1}.",
+        takes - empty,
+        bar.ratio,
+        bar.ratio * nothing - empty
+    ))
 }
 
 fn programs(page: &mut String, sizes: &[(Attach, Vec<Program>)], timed: &[Timed]) {
