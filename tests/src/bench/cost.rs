@@ -20,6 +20,8 @@ const BUFFERED: usize = 4096;
 const MB: u64 = 1_000_000;
 /// A gigabyte through the slowest way takes minutes.
 const DEADLINE: Duration = Duration::from_mins(15);
+/// Bytes of a collector's file for a byte of output, at most.
+const GROWTH: u64 = 4;
 /// From the start of containers that write without end to what is measured beside them.
 const SETTLE: Duration = Duration::from_millis(200);
 
@@ -98,6 +100,8 @@ pub(super) fn run(options: Options) -> Result<()> {
          over the rounds,\nwhich go over all rows in turn. `none` and `json-file` are Docker's log drivers; to null is the raw \
          encoding to\n`/dev/null`; the follower is one `docker logs --follow` a container, over one client, into files; \
          `rsyslogd` reads the files\nof `json-file`. CPUs busy are of the whole host, until the writers were seen to be done.\n\
+         Right before each run as much memory as its files will need is written to and given back: the host of a virtual machine takes away what \
+         was\nfree for seconds, and what uses it first would pay for that.\n\
          Wall times of whole runs differ by half from one run to the next also without a collector: [wall](wall.md) has better ones.\n"
     );
     let mut bars = Bars::new("CPU seconds of the host, 200 MB by one container");
@@ -171,6 +175,7 @@ fn once(stage: &Stage, load: Load, driver: &str, collector: Collector) -> Result
     let writers: Writers = stage.writers(&floods, driver)?;
     let pid = running.as_ref().map(Running::id);
     stage.settle(pid, DEADLINE)?;
+    plain::touch(load.bytes * GROWTH)?;
     let before = (stage.cpu(), running.as_ref().map_or(0.0, Running::cpu));
     let (begun, busy) = (Instant::now(), machine::busy()?);
     writers.go()?;

@@ -64,6 +64,15 @@ impl Records {
     }
 }
 
+/// Writes a file of so many bytes and deletes it, so that its memory is there for whatever writes files next.
+///
+/// # Errors
+/// When it cannot be written.
+pub(in crate::bench) fn touch(length: u64) -> Result<()> {
+    let directory = tempfile::Builder::new().prefix("ct-plain-").tempdir().context("no directory to write to")?;
+    append(&directory.path().join("touched"), length, |_| {}).map(drop)
+}
+
 /// Whether it stands in a JSON string as it is, and is ASCII: as a signed number what is not is less than a space, too.
 const fn is_plain(byte: u8) -> bool {
     byte.cast_signed() >= 0x20 && byte != b'"' && byte != b'\\'
