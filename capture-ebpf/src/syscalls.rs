@@ -104,7 +104,7 @@ impl Class {
     pub const BYPASSES: u8 = 4;
 }
 
-/// `read`, natively; no call of ours has the number in another ABI.
+/// `read`; in another ABI no call of ours has the number, and what it reads there is not looked at, because no relay is such a program.
 const READ: usize = 0;
 
 /// Numbers beyond are none of ours; a power of two, for the verifier.

@@ -284,7 +284,7 @@ impl<'a> Endless<'a> {
             Presence::Agent(collector) => collector.start(stage, &[])?,
             Presence::Hooks | Presence::Copy => None,
         };
-        // Loaded once: to read the kernel's types in every window with it, and in none without, would be half of what is measured.
+        // Loaded once: to read the kernel's types in every window with them, and in none without, is a difference that is not theirs.
         let mut limit = match presence {
             Presence::Hooks => Some(Limit::hooks()?),
             Presence::Copy => Some(Limit::copy()?),
