@@ -3,6 +3,8 @@ const log = byId('log');
 const kept = [];
 /** How long lines are gathered, in milliseconds: what comes at once is laid out once, and nobody reads faster. */
 const TOGETHER = 100;
+/** So many lines come in sight, go out of it and are taken away together: a browser asks for each of these in each frame. */
+const GROUP = 50;
 let fresh = [], paused = false, search = '', stream = null, scheduled = false;
 
 /** Colours of terminals are left out, and what else would steer one is made visible. */
@@ -47,15 +49,21 @@ function showFresh() {
   kept.push(...lines);
   if (kept.length > KEPT) kept.splice(0, kept.length - KEPT);
   const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-  const part = document.createDocumentFragment();
-  for (const line of lines.filter(matches).slice(-SHOWN)) part.appendChild(node(line));
-  log.appendChild(part);
-  while (log.childElementCount > SHOWN) log.firstElementChild.remove();
+  append(lines);
   if (isAtEnd) log.scrollTop = log.scrollHeight;
 }
 function showAgain() {
-  log.replaceChildren(...kept.filter(matches).slice(-SHOWN).map(node));
+  log.replaceChildren();
+  append(kept);
   log.scrollTop = log.scrollHeight;
+}
+function append(lines) {
+  for (const line of lines.filter(matches).slice(-SHOWN)) {
+    let group = log.lastElementChild;
+    if (!group || group.childElementCount >= GROUP) group = log.appendChild(make('div', 'group'));
+    group.appendChild(node(line));
+  }
+  while (log.childElementCount > SHOWN / GROUP) log.firstElementChild.remove();
 }
 byId('search').addEventListener('input', (event) => { search = event.target.value.toLowerCase(); showAgain(); });
 function pause() {
