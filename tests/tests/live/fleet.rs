@@ -108,8 +108,9 @@ pub struct Cgroups {
 }
 
 impl Cgroups {
-    /// Starts `count` shells. A cgroup's name is what makes the agent take it for a container's; with its output in pipes
-    /// whose other end is read, a shell in it is one for the kernel side.
+    /// Starts `count` shells, each of which waits by `read -t` of an input where nothing comes: two hundred `sleep` a second
+    /// would be much of what a test of two hundred containers measures. A cgroup's name is what makes the agent take it for
+    /// a container's; with its output in pipes whose other end is read, a shell in it is one for the kernel side.
     pub fn start(count: usize, script: &str) -> Result<Self> {
         let root = Hierarchy::find()?;
         let mut cgroups = Self { members: Vec::new() };
@@ -118,9 +119,9 @@ impl Cgroups {
             let path = root.root().join(id);
             fs::create_dir(&path).with_context(|| format!("{}", path.display()))?;
             // The first exec in the cgroup is the container's init.
-            let enter = format!("echo $$ > {}/cgroup.procs; exec sh -c '{script}' {number}", path.display());
-            let mut command = Command::new("sh");
-            command.args(["-c", &enter]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+            let enter = format!("echo $$ > {}/cgroup.procs; exec bash -c '{script}' {number}", path.display());
+            let mut command = Command::new("bash");
+            command.args(["-c", &enter]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
             let mut child = command.spawn().context("sh")?;
             if let Some(mut output) = child.stdout.take() {
                 std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));

@@ -8,4 +8,5 @@ mod stream;
 mod tail;
 mod terminal;
 mod top;
+mod updates;
 mod viewer;
