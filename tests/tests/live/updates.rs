@@ -38,11 +38,22 @@ pub fn of(trace: &[Value]) -> Result<Vec<Update>> {
 
 fn update(trace: &[Value], begin: &Value, until: f64) -> Update {
     let from = at_of(begin);
-    let is_within = |event: &&Value| at_of(event) < until && at_of(event) + number(event, "dur") > from;
-    let tasks = trace.iter().filter(|event| {
-        event["name"] == "ThreadControllerImpl::RunTask" && event["pid"] == begin["pid"] && event["tid"] == begin["tid"]
-    });
-    let worked: f64 = tasks.filter(is_within).map(|task| number(task, "tdur")).sum();
+    let end_of = |event: &Value| at_of(event) + number(event, "dur");
+    // Not all of them by one name: what follows upon an answer is a checkpoint of microtasks, between two tasks.
+    let is_task = |event: &&Value| {
+        event["ph"] == "X" && event["cat"] == "toplevel" && event["pid"] == begin["pid"] && event["tid"] == begin["tid"]
+    };
+    let mut tasks: Vec<_> =
+        trace.iter().filter(is_task).filter(|task| at_of(task) < until && end_of(task) > from).collect();
+    tasks.sort_by(|one, other| at_of(one).total_cmp(&at_of(other)));
+    let (mut worked, mut ended) = (0.0, f64::MIN);
+    for task in tasks {
+        // A task within a task is part of it.
+        if at_of(task) >= ended {
+            worked += number(task, "tdur");
+            ended = end_of(task);
+        }
+    }
     Update { painted: (until - from) / 1000.0, worked: worked / 1000.0 }
 }
 
