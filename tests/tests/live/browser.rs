@@ -22,15 +22,7 @@ pub struct Browser {
     number: u64,
     /// What the page complained of: exceptions, errors on the console, violations of its policy.
     complaints: Vec<String>,
-    trace: Trace,
     _profile: TempDir,
-}
-
-/// What a browser tells of its own work.
-#[derive(Default)]
-struct Trace {
-    events: Vec<Value>,
-    is_complete: bool,
 }
 
 impl Browser {
@@ -58,15 +50,8 @@ impl Browser {
         stream.set_read_timeout(Some(ANSWER))?;
         let (socket, _) = tungstenite::client(format!("ws://127.0.0.1:{port}{path}"), stream)
             .map_err(|error| anyhow::anyhow!("chromium's debugging port: {error}"))?;
-        let mut browser = Self {
-            child,
-            socket,
-            session: String::new(),
-            number: 0,
-            complaints: Vec::new(),
-            trace: Trace::default(),
-            _profile: profile,
-        };
+        let mut browser =
+            Self { child, socket, session: String::new(), number: 0, complaints: Vec::new(), _profile: profile };
         let target = browser.call("Target.createTarget", &json!({ "url": "about:blank" }))?;
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         let session = browser.call("Target.attachToTarget", &attach)?;
@@ -139,24 +124,6 @@ impl Browser {
         Ok(&self.complaints)
     }
 
-    /// Has the browser note events of these categories, until it is asked for them.
-    pub fn trace(&mut self, categories: &[&str]) -> Result<()> {
-        self.trace = Trace::default();
-        let config = json!({ "includedCategories": categories });
-        self.call("Tracing.start", &json!({ "transferMode": "ReportEvents", "traceConfig": config })).map(drop)
-    }
-
-    /// The events since then, as its
-    /// [trace format](https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU) has them.
-    pub fn traced(&mut self) -> Result<Vec<Value>> {
-        self.call("Tracing.end", &json!({}))?;
-        while !self.trace.is_complete {
-            let told = self.told().context("chromium does not hand over its trace")?;
-            self.note(&told);
-        }
-        Ok(std::mem::take(&mut self.trace.events))
-    }
-
     fn call(&mut self, method: &str, parameters: &Value) -> Result<Value> {
         self.number += 1;
         let mut ask = json!({ "id": self.number, "method": method, "params": parameters });
@@ -165,20 +132,14 @@ impl Browser {
         }
         self.socket.send(Message::text(ask.to_string())).context("chromium is gone")?;
         loop {
-            let told = self.told().with_context(|| format!("{method}: chromium does not answer"))?;
+            let message = self.socket.read().with_context(|| format!("{method}: chromium does not answer"))?;
+            let Message::Text(text) = message else { continue };
+            let told: Value = serde_json::from_str(&text)?;
             if told["id"] == self.number {
                 ensure!(told["error"].is_null(), "{method}: {}", told["error"]);
                 return Ok(told["result"].clone());
             }
             self.note(&told);
-        }
-    }
-
-    fn told(&mut self) -> Result<Value> {
-        loop {
-            if let Message::Text(text) = self.socket.read()? {
-                return Ok(serde_json::from_str(&text)?);
-            }
         }
     }
 
@@ -189,10 +150,6 @@ impl Browser {
             Some("Log.entryAdded") if parameters["entry"]["level"] == "error" => {
                 self.complaints.push(parameters["entry"].to_string());
             }
-            Some("Tracing.dataCollected") => {
-                self.trace.events.extend(parameters["value"].as_array().into_iter().flatten().cloned());
-            }
-            Some("Tracing.tracingComplete") => self.trace.is_complete = true,
             _ => {}
         }
     }

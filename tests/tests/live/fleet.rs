@@ -122,7 +122,7 @@ impl Cgroups {
             let enter = format!("echo $$ > {}/cgroup.procs; exec bash -c '{script}' {number}", path.display());
             let mut command = Command::new("bash");
             command.args(["-c", &enter]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-            let mut child = command.spawn().context("sh")?;
+            let mut child = command.spawn().context("bash")?;
             if let Some(mut output) = child.stdout.take() {
                 std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
             }

@@ -8,5 +8,4 @@ mod stream;
 mod tail;
 mod terminal;
 mod top;
-mod updates;
 mod viewer;
