@@ -147,6 +147,8 @@ impl Queue {
             }
             state.put(Entry::new(records, part, sum, bytes));
         }
+        // Whoever wakes would have to wait for it.
+        drop(state);
         self.filled.notify_one();
     }
 

@@ -14,6 +14,45 @@ const URGENT_TICK: Duration = Duration::from_millis(10);
 /// lost bytes that nothing follows.
 const IDLE_TICK: Duration = Duration::from_secs(1);
 
+/// How much is to come while a reader rests. What it takes to read is less than what it takes the pipes between the writer,
+/// the relay and the engine, of 64 KiB each, to run full or empty: they do not wait for a CPU that the reader has.
+const BURST: u32 = 128 << 10;
+/// For how long a reader that has just read sleeps, come what may: a writer that is in step with it would pay a wake-up for
+/// each record. This long unless [`BURST`] comes sooner.
+const LONGEST_REST: Duration = Duration::from_millis(1);
+/// This long at least: below, what it costs to wake up is more than what it brings.
+const SHORTEST_REST: Duration = Duration::from_micros(250);
+
+/// How long the reader is to sleep after it has read, by how much came of late.
+#[derive(Debug)]
+pub(super) struct Rest {
+    /// When the last one began.
+    since: Instant,
+    /// Read since.
+    bytes: u32,
+}
+
+impl Rest {
+    /// So many bytes were read.
+    pub(super) fn add(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+
+    /// How long the one that begins `now` is to be.
+    pub(super) fn next(&mut self, now: Instant) -> Duration {
+        let passed = now.saturating_duration_since(std::mem::replace(&mut self.since, now));
+        let bytes = std::mem::take(&mut self.bytes).max(1);
+        // Bounded, so that the product fits; a second of anything that is read in one go is the longest or the shortest anyway.
+        (passed.min(Duration::from_secs(1)) * BURST / bytes).clamp(SHORTEST_REST, LONGEST_REST)
+    }
+}
+
+impl Default for Rest {
+    fn default() -> Self {
+        Self { since: Instant::now(), bytes: 0 }
+    }
+}
+
 /// What the rhythm of the looks depends on, beside what a session knows itself.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
@@ -21,6 +60,8 @@ pub(super) struct Pace {
     pub(super) is_idle: bool,
     /// The last one found slots whose container is gone.
     pub(super) has_ended_slots: bool,
+    /// How long the next sleep is.
+    pub(super) rest: Rest,
 }
 
 impl Reader {
@@ -69,5 +110,28 @@ impl Reader {
     fn next_deadline(&self) -> Option<Instant> {
         let rotation = self.sessions.iter().flatten().map(|session| session.rotation.latest()).min();
         [rotation, self.config.shaping.next_deadline()].into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rest_is_as_long_as_a_burst_takes_to_come() {
+        let begin = Instant::now();
+        let mut rest = Rest { since: begin, bytes: 0 };
+        let at = |micros| begin + Duration::from_micros(micros);
+        assert_eq!(rest.next(at(1000)), LONGEST_REST, "nothing has come");
+        rest.add(100);
+        assert_eq!(rest.next(at(2000)), LONGEST_REST, "little has");
+        // 262 MB/s
+        (0..64).for_each(|_| rest.add(4096));
+        assert_eq!(rest.next(at(3000)), Duration::from_micros(500));
+        rest.add(64 << 20);
+        assert_eq!(rest.next(at(4000)), SHORTEST_REST, "very much has");
+        rest.add(usize::MAX);
+        assert_eq!(rest.next(at(4000)), SHORTEST_REST, "in no time");
+        assert_eq!(rest.next(begin + Duration::from_secs(2_500_001)), LONGEST_REST, "after a month");
     }
 }

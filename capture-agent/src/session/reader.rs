@@ -35,9 +35,6 @@ const BATCH_BYTES: usize = 256 << 10;
 /// How often totals are written to the ledger, and the clock is measured; not so often while nothing
 /// comes.
 const LEDGER_INTERVAL: Duration = Duration::from_millis(500);
-/// How long a reader that has just read sleeps, come what may: a writer that is in step with it would pay a wake-up for
-/// each record.
-const REST: Duration = Duration::from_millis(1);
 
 /// So many bytes between two ticks are much to do.
 const MUCH: usize = 4 << 20;
@@ -237,6 +234,7 @@ impl Reader {
             // A record may have been given more room than it fills.
             let size = item.len().next_multiple_of(8) as u64 + RING_HEADER;
             self.bytes_read += record.payload.len();
+            self.pace.rest.add(record.payload.len());
             let data = (!record.payload.is_empty()).then(|| self.arenas.copy(record.payload));
             // The record's place in the ring is free again when the item is dropped.
             drop(item);
@@ -388,7 +386,7 @@ impl Reader {
             return false;
         }
         let longest = match (rests, self.ring_use.bytes()) {
-            (true, _) => REST,
+            (true, _) => self.pace.rest.next(Instant::now()),
             (false, 0) => timeout,
             // Whoever completes a record now may find no room for what wakes.
             (false, _) => TICK,

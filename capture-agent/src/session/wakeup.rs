@@ -8,7 +8,7 @@ use std::sync::atomic::fence;
 use std::time::Duration;
 
 use capture_common::{GlobalCounters, ReaderState};
-use rustix::event::{Timespec, epoll};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 
 use super::reader::Reader;
 use crate::priority::{Ward, Warden, Wards};
@@ -61,8 +61,13 @@ impl Bell {
     pub(super) fn wait(&self, timeout: Duration) -> bool {
         let timeout = Timespec { tv_sec: timeout.as_secs().cast_signed(), tv_nsec: i64::from(timeout.subsec_nanos()) };
         let mut events = [const { std::mem::MaybeUninit::uninit() }; 2];
-        // An interrupted wait is a short one.
-        epoll::wait(&self.epoll, &mut events, Some(&timeout))
+        // `epoll_wait` knows milliseconds only, and rounds up. An interrupted wait is a short one.
+        let mut any = [PollFd::new(&self.epoll, PollFlags::IN)];
+        if !poll(&mut any, Some(&timeout)).is_ok_and(|ready| ready > 0) {
+            return false;
+        }
+        // Takes the edge off, so that it does not wake once more.
+        epoll::wait(&self.epoll, &mut events, Some(&Timespec::default()))
             .is_ok_and(|(events, _)| events.iter().any(|event| event.data.u64() == STOP))
     }
 }
