@@ -31,7 +31,7 @@ fn main() {
 
     measure("framing", || {
         batch.clear();
-        framer.push(42, chunk.clone(), |framed| {
+        framer.push(42, chunk.clone().into(), |framed| {
             let content = match framed {
                 Framed::Line(Line { message, newline, partial, omitted, .. }) => {
                     Content::Line { message, newline, partial, omitted }

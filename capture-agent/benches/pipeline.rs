@@ -45,7 +45,7 @@ fn origin() -> Arc<Origin> {
 }
 
 fn frame(framer: &mut Framer, origin: &Arc<Origin>, chunk: &Bytes, batch: &mut Vec<Record>) {
-    framer.push(42, chunk.clone(), |framed| {
+    framer.push(42, chunk.clone().into(), |framed| {
         let content = match framed {
             Framed::Line(Line { message, newline, partial, omitted, .. }) => {
                 Content::Line { message, newline, partial, omitted }

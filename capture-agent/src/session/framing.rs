@@ -2,6 +2,35 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+/// Bytes of which it is known how many newlines they have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    bytes: Bytes,
+    newlines: usize,
+}
+
+impl Counted {
+    /// Bytes that somebody has counted already.
+    pub(super) fn of(bytes: Bytes, newlines: usize) -> Self {
+        debug_assert_eq!(newlines, memchr::memchr_iter(b'\n', &bytes).count(), "of {} bytes", bytes.len());
+        Self { bytes, newlines }
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+impl From<Bytes> for Counted {
+    /// Counts them.
+    fn from(bytes: Bytes) -> Self {
+        let newlines = memchr::memchr_iter(b'\n', &bytes).count();
+        Self { bytes, newlines }
+    }
+}
+
 /// A line, or a piece of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
@@ -57,7 +86,8 @@ impl Framer {
 
     /// Takes the next bytes of the stream, and gives out what they complete. The chunk itself becomes its lines: to count
     /// one more holder of memory that another thread lets go of costs as much as to look through a short line.
-    pub fn push(&mut self, timestamp: u64, mut chunk: Bytes, mut out: impl FnMut(Framed)) {
+    pub fn push(&mut self, timestamp: u64, chunk: Counted, mut out: impl FnMut(Framed)) {
+        let Counted { bytes: mut chunk, mut newlines } = chunk;
         if self.terminal || chunk.len() > self.max_line {
             return self.push_each(timestamp, &chunk, &mut |line| out(Framed::Line(line)));
         }
@@ -67,6 +97,7 @@ impl Framer {
                 out(Framed::Line(line));
             });
             chunk.advance(end.map_or(chunk.len(), |newline| newline + 1));
+            newlines -= usize::from(end.is_some());
         }
         // No line in here is longer than the chunk, so none is too long.
         let whole = memchr::memrchr(b'\n', &chunk).map_or(0, |last| last + 1);
@@ -74,7 +105,7 @@ impl Framer {
             self.append(timestamp, &chunk[whole..]);
             chunk.truncate(whole);
         }
-        match memchr::memchr_iter(b'\n', &chunk).count() {
+        match newlines {
             0 => {}
             1 => {
                 chunk.truncate(whole - 1);
@@ -184,7 +215,7 @@ mod tests {
         let mut framer = Framer::new(max_line);
         let mut lines = Vec::new();
         for (timestamp, chunk) in (1..).zip(chunks) {
-            framer.push(timestamp, Bytes::copy_from_slice(chunk), |framed| lines.extend(each(framed)));
+            framer.push(timestamp, Bytes::copy_from_slice(chunk).into(), |framed| lines.extend(each(framed)));
         }
         lines.extend(framer.flush(false));
         lines
@@ -200,7 +231,7 @@ mod tests {
         framer.set_terminal(true);
         let mut lines = Vec::new();
         for chunk in [&b"a\r\nb\r"[..], b"\n\r\r\nc\r"] {
-            framer.push(1, Bytes::copy_from_slice(chunk), |framed| lines.extend(each(framed)));
+            framer.push(1, Bytes::copy_from_slice(chunk).into(), |framed| lines.extend(each(framed)));
         }
         lines.extend(framer.flush(false));
         let texts: Vec<_> = lines.iter().map(|line| (&line.message[..], line.omitted)).collect();
@@ -219,8 +250,8 @@ mod tests {
     fn whole_lines_of_one_write_stay_together() {
         let mut framer = Framer::new(99);
         let mut out = Vec::new();
-        framer.push(1, Bytes::from_static(b"a"), |framed| out.push(framed));
-        framer.push(2, Bytes::from_static(b"b\nc\n\nd\ne"), |framed| out.push(framed));
+        framer.push(1, Bytes::from_static(b"a").into(), |framed| out.push(framed));
+        framer.push(2, Bytes::from_static(b"b\nc\n\nd\ne").into(), |framed| out.push(framed));
         let data = Bytes::from_static(b"c\n\nd\n");
         assert_eq!(out, [Framed::Line(line(1, "ab", true, false)), Framed::Lines { timestamp: 2, data, count: 3 }]);
         assert_eq!(framer.pending(), 1);

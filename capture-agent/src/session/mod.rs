@@ -2,6 +2,7 @@
 
 mod arena;
 mod consumed;
+mod copy;
 pub mod framing;
 pub mod ledger;
 mod lifecycle;
@@ -111,7 +112,7 @@ impl Session {
         out: &mut Vec<Record>,
     ) {
         let state = &mut self.streams[stream as usize];
-        state.count(position, chunk.data.len() as u64, chunk.timestamp);
+        state.count(position, chunk.data.bytes().len() as u64, chunk.timestamp);
         let StreamSession { order, framer, writer, emitted, .. } = state;
         let mut sink = Emit { origin: &self.origin, held: &mut self.held, stream, clock, emitted, writer, out };
         framer.set_terminal(terminal);

@@ -6,8 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-
+use super::framing::Counted;
 use crate::pipeline::record::Writer;
 
 /// Bytes of one record.
@@ -16,7 +15,7 @@ pub struct Chunk {
     /// `CLOCK_MONOTONIC` of the call, in ns.
     pub timestamp: u64,
     /// What was written.
-    pub data: Bytes,
+    pub data: Counted,
     /// Who wrote it, where that is asked for and known.
     pub writer: Option<Writer>,
 }
@@ -48,15 +47,15 @@ impl Order {
     /// Takes a chunk; gives out what is in order now.
     pub fn push(&mut self, position: u64, chunk: Chunk, mut out: impl FnMut(Step)) {
         if position > self.next {
-            self.ahead_bytes += chunk.data.len() as u64;
+            self.ahead_bytes += chunk.data.bytes().len() as u64;
             self.ahead.insert(position, chunk);
             return;
         }
         // Behind `next` is only what `settle` gave up on too early; late bytes are better than lost ones.
         if position == self.next {
-            self.next += chunk.data.len() as u64;
+            self.next += chunk.data.bytes().len() as u64;
         } else {
-            self.gaps = self.gaps.saturating_sub(chunk.data.len() as u64);
+            self.gaps = self.gaps.saturating_sub(chunk.data.bytes().len() as u64);
         }
         out(Step::Chunk(chunk));
         self.release(&mut out);
@@ -113,8 +112,8 @@ impl Order {
                 break;
             }
             let chunk = entry.remove();
-            self.ahead_bytes -= chunk.data.len() as u64;
-            self.next += chunk.data.len() as u64;
+            self.ahead_bytes -= chunk.data.bytes().len() as u64;
+            self.next += chunk.data.bytes().len() as u64;
             out(Step::Chunk(chunk));
         }
     }
@@ -122,17 +121,19 @@ impl Order {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn chunk(text: &'static str) -> Chunk {
-        Chunk { timestamp: 5, data: Bytes::from_static(text.as_bytes()), writer: None }
+        Chunk { timestamp: 5, data: Bytes::from_static(text.as_bytes()).into(), writer: None }
     }
 
     fn text(steps: &[Step]) -> String {
         steps
             .iter()
             .map(|step| match step {
-                Step::Chunk(chunk) => String::from_utf8_lossy(&chunk.data).into_owned(),
+                Step::Chunk(chunk) => String::from_utf8_lossy(chunk.data.bytes()).into_owned(),
                 Step::Gap { bytes, .. } => format!("[{bytes}]"),
             })
             .collect()

@@ -19,7 +19,7 @@ use super::pace::{Pace, TICK};
 use super::positions::Positions;
 use super::stream::kernel_totals;
 use super::totals::AgentTotals;
-use super::wakeup::{Asleep, Bell};
+use super::wakeup::Bell;
 use crate::containers::directory::Directory;
 use crate::delivery::Fanout;
 use crate::kernel::{self, Kernel, RingUse, SlotTable, WallClock, decode};
@@ -29,7 +29,7 @@ use crate::pipeline::shaping::{NextShaping, Shaping};
 /// What the ring buffer adds to each record (`BPF_RINGBUF_HDR_SZ`).
 const RING_HEADER: u64 = 8;
 /// Records read before what they made is handed on.
-const BATCH_RECORDS: usize = 1024;
+pub(super) const BATCH_RECORDS: usize = 1024;
 /// Bytes read before, at the latest: they are still in the cache when the sink comes to them.
 const BATCH_BYTES: usize = 256 << 10;
 /// How often totals are written to the ledger, and the clock is measured; not so often while nothing
@@ -71,9 +71,9 @@ pub struct Reader {
     pub(super) ring_use: Arc<RingUse>,
     pub(super) ring_size: u64,
     ring_high_water: u64,
-    bell: Bell,
+    pub(super) bell: Bell,
     /// Since the last sleep.
-    has_read: bool,
+    pub(super) has_read: bool,
     /// Since the last tick.
     pub(super) bytes_read: usize,
     pub(super) pace: Pace,
@@ -217,7 +217,14 @@ impl Reader {
     }
 
     /// Reads up to `limit` records; whether there may be more.
-    fn drain(&mut self, limit: usize) -> bool {
+    pub(super) fn drain(&mut self, limit: usize) -> bool {
+        let read_before = self.bytes_read;
+        let more = self.read(limit);
+        self.pace.rest.add(self.bytes_read - read_before);
+        more
+    }
+
+    fn read(&mut self, limit: usize) -> bool {
         self.ring_high_water = self.ring_high_water.max(self.ring_use.bytes());
         let now = Instant::now();
         let read_before = self.bytes_read;
@@ -234,7 +241,6 @@ impl Reader {
             // A record may have been given more room than it fills.
             let size = item.len().next_multiple_of(8) as u64 + RING_HEADER;
             self.bytes_read += record.payload.len();
-            self.pace.rest.add(record.payload.len());
             let data = (!record.payload.is_empty()).then(|| self.arenas.copy(record.payload));
             // The record's place in the ring is free again when the item is dropped.
             drop(item);
@@ -339,7 +345,8 @@ impl Reader {
             std::mem::replace(&mut self.config.shaping, next).finish(now, &mut held);
         }
         self.deliver(held);
-        let batch = std::mem::take(&mut self.batch);
+        let next = Vec::with_capacity(self.batch.len());
+        let batch = std::mem::replace(&mut self.batch, next);
         let mut batch = self.config.shaping.process(batch, now);
         for container_id in self.ended.drain(..) {
             self.config.shaping.forget(&container_id, now, &mut batch);
@@ -374,25 +381,5 @@ impl Reader {
             ring_high_water: self.ring_high_water,
             missed_runs: 0,
         });
-    }
-
-    /// Sleeps until there is work, at most for `timeout`; whether it is time to stop.
-    fn sleep(&mut self, timeout: Duration) -> bool {
-        let rests = std::mem::take(&mut self.has_read);
-        let table = Arc::clone(&self.table);
-        let asleep = Asleep::new(table.globals(), rests);
-        // Nobody wakes for what was submitted before the kernel side knew that it has to.
-        if !rests && (self.drain(BATCH_RECORDS) || self.has_read) {
-            return false;
-        }
-        let longest = match (rests, self.ring_use.bytes()) {
-            (true, _) => self.pace.rest.next(Instant::now()),
-            (false, 0) => timeout,
-            // Whoever completes a record now may find no room for what wakes.
-            (false, _) => TICK,
-        };
-        let is_time = self.bell.wait(timeout.min(longest));
-        drop(asleep);
-        is_time
     }
 }

@@ -170,7 +170,7 @@ mod tests {
     }
 
     fn receive(session: &mut Session, position: u64, text: &'static str, now: Instant) {
-        let chunk = Chunk { timestamp: 1, data: Bytes::from_static(text.as_bytes()), writer: None };
+        let chunk = Chunk { timestamp: 1, data: Bytes::from_static(text.as_bytes()).into(), writer: None };
         session.push(Stream::Stdout, false, position, chunk, WallClock::now(), now, &mut Vec::new());
     }
 

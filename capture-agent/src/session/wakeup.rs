@@ -5,12 +5,13 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::fence;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use capture_common::{GlobalCounters, ReaderState};
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 
-use super::reader::Reader;
+use super::pace::TICK;
+use super::reader::{BATCH_RECORDS, Reader};
 use crate::priority::{Ward, Warden, Wards};
 
 const RING: u64 = 0;
@@ -35,6 +36,26 @@ impl Reader {
                 containers that write very much are slowed down; give the agent more threads (ulimit -u, TasksMax)");
         };
         (Some(ward), Warden::start(wards).map_err(alone).ok())
+    }
+
+    /// Sleeps until there is work, at most for `timeout`; whether it is time to stop.
+    pub(super) fn sleep(&mut self, timeout: Duration) -> bool {
+        let rests = std::mem::take(&mut self.has_read);
+        let table = Arc::clone(&self.table);
+        let asleep = Asleep::new(table.globals(), rests);
+        // Nobody wakes for what was submitted before the kernel side knew that it has to.
+        if !rests && (self.drain(BATCH_RECORDS) || self.has_read) {
+            return false;
+        }
+        let longest = match (rests, self.ring_use.bytes()) {
+            (true, _) => self.pace.rest.next(Instant::now()),
+            (false, 0) => timeout,
+            // Whoever completes a record now may find no room for what wakes.
+            (false, _) => TICK,
+        };
+        let is_time = self.bell.wait(timeout.min(longest));
+        drop(asleep);
+        is_time
     }
 }
 
