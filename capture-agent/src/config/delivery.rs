@@ -85,7 +85,7 @@ pub struct BufferConfig {
     /// In what they wait.
     pub r#type: BufferType,
 
-    /// Bytes that may wait: of memory, by default `16MiB`, or of disk, by default `1GiB`.
+    /// Bytes that may wait: of memory, by default `32MiB`, or of disk, by default `1GiB`.
     pub max_bytes: Option<Size>,
 
     /// What is dropped, and counted, when the buffer is full.
@@ -127,7 +127,7 @@ impl BufferConfig {
     #[must_use]
     pub fn size(&self) -> Size {
         self.max_bytes.unwrap_or(match self.r#type {
-            BufferType::Memory => Size::mib(16),
+            BufferType::Memory => Size::mib(32),
             BufferType::Disk => Size::mib(1024),
         })
     }
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn the_size_of_a_buffer_depends_on_where_it_is() {
         let mut buffer = BufferConfig::default();
-        assert_eq!(buffer.size(), Size::mib(16));
+        assert_eq!(buffer.size(), Size::mib(32));
         buffer.r#type = BufferType::Disk;
         assert_eq!((buffer.size(), buffer.fsync_interval()), (Size::mib(1024), Period::seconds(1)));
         buffer.max_bytes = Some(Size::mib(3));

@@ -25,6 +25,8 @@ const LOOK: Duration = Duration::from_millis(1);
 
 /// A smaller queue may be full before anybody has seen that the sink is late ([`crate::priority`]).
 const PATIENT: u64 = 8 << 20;
+/// A sink that is in step never lets so much wait, however much has room.
+const LATE: u64 = 4 << 20;
 
 /// Records that wait for a sink, bounded by bytes.
 #[derive(Debug)]
@@ -269,10 +271,10 @@ impl Queue {
         state.on_full = on_full;
     }
 
-    /// Whether the sink is falling behind: more than a quarter of the room is taken, or there is so little that it may be
+    /// Whether the sink is falling behind: [`LATE`] or more than a quarter of the room is taken, or there is so little that it may be
     /// full before anybody looks again. Waits for nobody: where somebody has the queue just now the next look will tell.
     pub(super) fn is_filling_up(&self) -> bool {
-        let is_late = |state: &State| state.room.capacity < PATIENT || state.bytes > state.room.capacity / 4;
+        let is_late = |state: &State| state.room.capacity < PATIENT || state.bytes > LATE.min(state.room.capacity / 4);
         self.state.try_lock().is_ok_and(|state| is_late(&state))
     }
 

@@ -11,6 +11,7 @@ use capture_writers::flood::Flood;
 use super::chart::{self, Bars};
 use super::load::stage::EngineCpu;
 use super::load::{Collector, Lost, Running, Stage, Writers, plain};
+use super::stolen::Watch;
 use super::{Options, machine, median};
 
 /// Bytes of a line.
@@ -92,6 +93,7 @@ impl Row {
 /// When it cannot be run, or a collector does not come to rest.
 pub(super) fn run(options: Options) -> Result<()> {
     let machine = machine::describe()?;
+    let watch = Watch::start()?;
     let stage = Stage::new()?;
     let mut page = format!(
         "# Cost\n\n{machine} Written by `cargo xtask bench cost`.\n\n\
@@ -118,6 +120,7 @@ pub(super) fn run(options: Options) -> Result<()> {
         // A run takes a while, and may be broken off.
         eprint!("{}", &page[begin..]);
     }
+    let _ = writeln!(page, "\n{}", watch.end()?);
     println!("{page}");
     chart::write_bars("cost", &bars)?;
     machine::write_page("cost", &page)

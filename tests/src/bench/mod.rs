@@ -12,6 +12,7 @@ mod loss;
 mod machine;
 mod pipeline;
 mod scale;
+mod stolen;
 mod wall;
 
 use anyhow::Result;

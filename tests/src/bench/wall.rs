@@ -20,6 +20,7 @@ use capture_writers::flood::Flood;
 use super::chart::{self, Bars};
 use super::load::{Collector, Running, Stage, Writers};
 use super::overhead::Limit;
+use super::stolen::Watch;
 use super::{Options, machine, median};
 use crate::cgroups::Hierarchy;
 
@@ -89,6 +90,7 @@ struct Outcome {
 /// When it cannot be run, or the agent does not come to collect.
 pub(super) fn run(options: Options) -> Result<()> {
     let machine = machine::describe()?;
+    let watch = Watch::start()?;
     let stage = Stage::new()?;
     let aside = Aside::create()?;
     let containers = if options.quick { 2 } else { 10 };
@@ -133,6 +135,7 @@ pub(super) fn run(options: Options) -> Result<()> {
         bars.add(presence.title(), outcome.ratio().0);
     }
     page.push_str(&verdict);
+    let _ = writeln!(page, "\n{}", watch.end()?);
     println!("{page}");
     chart::write_bars("wall", &bars)?;
     machine::write_page("wall", &page)
