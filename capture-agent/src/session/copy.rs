@@ -13,8 +13,13 @@ const WORDS: usize = 4;
 /// Blocks before the newlines are summed up: for each byte of a word a byte counts them.
 const BLOCKS: usize = u8::MAX as usize / WORDS;
 
-/// Copies `from` to `to`, which is as long; how many newlines there are in it.
+/// Copies `from` to all of `to`; how many newlines there are in it.
+///
+/// # Panics
+///
+/// Where they are not of the same length: whoever calls it takes `to` for written then.
 pub(super) fn counting(from: &[u8], to: &mut [MaybeUninit<u8>]) -> usize {
+    assert_eq!(from.len(), to.len());
     if is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has it.
         unsafe { counting_avx2(from, to) }
@@ -80,6 +85,12 @@ mod tests {
         for (length, begin) in lengths.flat_map(|length| [(length, 0), (length, 3)]) {
             check(&text[begin.min(length)..length]);
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "left == right")]
+    fn never_leaves_a_part_unwritten() {
+        counting(&[0; BLOCK], &mut [MaybeUninit::uninit(); 2 * BLOCK]);
     }
 
     #[test]
