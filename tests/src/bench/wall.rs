@@ -32,7 +32,7 @@ enum Presence {
     Hooks,
     /// The copy of each write into a ring buffer, and nothing more.
     Copy,
-    /// The same, and its reader puts records of JSON together: what JSON cannot cost less than.
+    /// The same, and its reader puts records of JSON together, which JSON takes as well.
     CopyAndEncode,
     Agent(Collector),
 }
@@ -134,10 +134,10 @@ pub(super) fn run(options: Options) -> Result<()> {
     for (presence, outcome) in PRESENCES.into_iter().zip(&outcomes) {
         row(&mut page, presence, outcome);
         if let Presence::Agent(collector) = presence {
-            let least = if collector == Collector::AgentNull { Presence::Copy } else { Presence::CopyAndEncode };
+            let simpler = if collector == Collector::AgentNull { Presence::Copy } else { Presence::CopyAndEncode };
             let of = |wanted: Presence| PRESENCES.iter().zip(&outcomes).find(|(presence, _)| **presence == wanted);
-            let limit = of(least).map(|(least, outcome)| (least.title(), outcome.ratio()));
-            bar(&mut verdict, presence, outcome, hooks, limit.context("a row is missing")?);
+            let simpler = of(simpler).map(|(simpler, outcome)| (simpler.title(), outcome.ratio()));
+            bar(&mut verdict, presence, outcome, hooks, simpler.context("a row is missing")?);
         }
         bars.add(presence.title(), outcome.ratio().0);
     }
@@ -165,8 +165,8 @@ fn row(page: &mut String, presence: Presence, outcome: &Outcome) {
     );
 }
 
-/// Writes a row of the verdict. `limit` is what does nothing but what the agent cannot do without.
-fn bar(verdict: &mut String, presence: Presence, outcome: &Outcome, hooks: (f64, f64), limit: (&str, (f64, f64))) {
+/// Writes a row of the verdict. `simpler` is what does no more than the agent has to do as well.
+fn bar(verdict: &mut String, presence: Presence, outcome: &Outcome, hooks: (f64, f64), simpler: (&str, (f64, f64))) {
     let own = outcome.ratio();
     // Nothing gets faster by them; a figure below 1 is an error.
     let ratio = own.0 * hooks.0.max(1.0);
@@ -175,9 +175,8 @@ fn bar(verdict: &mut String, presence: Presence, outcome: &Outcome, hooks: (f64,
     let result = match (ratio <= BAR, outcome.median(Pair::at_least) <= BAR) {
         (true, _) => "met".to_owned(),
         (false, true) => {
-            let (least, (ratio, error)) = limit;
-            let nor = if ratio > BAR { ", nor" } else { ";" };
-            format!("not met{nor} with {least}: {ratio:.3} ± {error:.3}")
+            let (title, (ratio, error)) = simpler;
+            format!("not met; with {title}: {ratio:.3} ± {error:.3}")
         }
         (false, false) => "not met, nor could it be with so many CPUs".to_owned(),
     };
