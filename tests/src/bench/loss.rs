@@ -63,7 +63,7 @@ pub(super) fn run(options: Options) -> Result<()> {
         page,
         "\n## Default settings, the full rate that Docker carries, {long} s\n\n\
          No option but the address and the directory for its state: JSON to standard output, which is `/dev/null`. What the host of a virtual\n\
-         machine takes away is `steal` of `/proc/stat`: of the time of all CPUs, and at most of one within 50 ms.\n\n\
+         machine takes away is `steal` of `/proc/stat`: of the time of all CPUs, and at most of one between two looks, 50 ms apart or more.\n\n\
          | ring | writers | bytes a write | MB/s | lines/s | bytes lost | of what was written | taken by the host | at most, ms |\n\
          |---|---|---|---|---|---|---|---|---|"
     );
