@@ -1,4 +1,5 @@
 mod fairness;
+mod late;
 mod reload;
 mod retry;
 mod shared;
