@@ -1,5 +1,7 @@
 //! From the kernel's monotonic clock to the time of day.
 
+use std::time::Duration;
+
 use rustix::time::{ClockId, clock_gettime};
 
 /// Offset between `CLOCK_MONOTONIC`, which stamps records, and `CLOCK_REALTIME`.
@@ -36,6 +38,12 @@ impl WallClock {
 #[must_use]
 pub fn monotonic() -> u64 {
     nanoseconds(ClockId::Monotonic).cast_unsigned()
+}
+
+/// CPU time of the calling thread so far (`CLOCK_THREAD_CPUTIME_ID`).
+#[must_use]
+pub fn thread_cpu_time() -> Duration {
+    Duration::from_nanos(nanoseconds(ClockId::ThreadCPUTime).cast_unsigned())
 }
 
 fn nanoseconds(clock: ClockId) -> i64 {

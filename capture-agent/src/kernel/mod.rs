@@ -12,7 +12,7 @@ mod shared;
 mod slots;
 mod stats;
 
-pub use clock::{WallClock, monotonic};
+pub use clock::{WallClock, monotonic, thread_cpu_time};
 pub use error::KernelError;
 pub use load::{AttachMode, CaptureSide, Kernel, KernelConfig};
 pub use offsets::resolve_in;

@@ -22,14 +22,22 @@ const BURST: u32 = 128 << 10;
 const LONGEST_REST: Duration = Duration::from_millis(1);
 /// This long at least: below, what it costs to wake up is more than what it brings.
 const SHORTEST_REST: Duration = Duration::from_micros(250);
+/// And so many times as long as the CPU time that one takes: 2 to 40 us, by what it costs the machine to set a timer.
+const REST_PER_COST: u32 = 32;
+/// Of so many rests one is asked what it takes.
+const COST_EVERY: u32 = 32;
 
-/// How long the reader is to sleep after it has read, by how much came of late.
+/// How long the reader is to sleep after it has read, by how much came of late, and by what it takes to sleep.
 #[derive(Debug)]
 pub(super) struct Rest {
     /// When the last one began.
     since: Instant,
     /// Read since.
     bytes: u32,
+    /// Rests until one is asked again.
+    unasked: u32,
+    /// CPU time that one takes, of late.
+    cost: Duration,
 }
 
 impl Rest {
@@ -43,13 +51,29 @@ impl Rest {
         let passed = now.saturating_duration_since(std::mem::replace(&mut self.since, now));
         let bytes = std::mem::take(&mut self.bytes).max(1);
         // Bounded, so that the product fits; a second of anything that is read in one go is the longest or the shortest anyway.
-        (passed.min(Duration::from_secs(1)) * BURST / bytes).clamp(SHORTEST_REST, LONGEST_REST)
+        let shortest = (self.cost * REST_PER_COST).clamp(SHORTEST_REST, LONGEST_REST);
+        (passed.min(Duration::from_secs(1)) * BURST / bytes).clamp(shortest, LONGEST_REST)
+    }
+
+    /// Rests by `sleep`, which has the calling thread do nothing else; `cpu` is the CPU time of that thread so far.
+    pub(super) fn take<T>(&mut self, sleep: impl FnOnce() -> T, cpu: impl Fn() -> Duration) -> T {
+        let Some(unasked) = self.unasked.checked_sub(1) else {
+            self.unasked = COST_EVERY - 1;
+            let before = cpu();
+            let outcome = sleep();
+            let cost = cpu().saturating_sub(before);
+            // One alone may have been in the way of an interrupt.
+            self.cost = if self.cost.is_zero() { cost } else { (self.cost * 3 + cost) / 4 };
+            return outcome;
+        };
+        self.unasked = unasked;
+        sleep()
     }
 }
 
 impl Default for Rest {
     fn default() -> Self {
-        Self { since: Instant::now(), bytes: 0 }
+        Self { since: Instant::now(), bytes: 0, unasked: 0, cost: Duration::ZERO }
     }
 }
 
@@ -115,12 +139,14 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
     fn a_rest_is_as_long_as_a_burst_takes_to_come() {
         let begin = Instant::now();
-        let mut rest = Rest { since: begin, bytes: 0 };
+        let mut rest = Rest { since: begin, ..Rest::default() };
         let at = |micros| begin + Duration::from_micros(micros);
         assert_eq!(rest.next(at(1000)), LONGEST_REST, "nothing has come");
         rest.add(100);
@@ -133,5 +159,29 @@ mod tests {
         rest.add(usize::MAX);
         assert_eq!(rest.next(at(4000)), SHORTEST_REST, "in no time");
         assert_eq!(rest.next(begin + Duration::from_secs(2_500_001)), LONGEST_REST, "after a month");
+    }
+    #[test]
+    fn a_rest_is_longer_where_it_takes_more() {
+        let mut rest = Rest::default();
+        let clock = Cell::new(Duration::ZERO);
+        let shortest = |rest: &mut Rest| {
+            rest.add(usize::MAX);
+            rest.next(rest.since)
+        };
+        // So many rests, each of which takes `cost`.
+        let take = |rest: &mut Rest, count: u32, cost: u64| {
+            let sleep = || clock.set(clock.get() + Duration::from_micros(cost));
+            (0..count).for_each(|_| rest.take(sleep, || clock.get()));
+        };
+        take(&mut rest, 1, 20);
+        assert_eq!(shortest(&mut rest), Duration::from_micros(640), "the first one is asked");
+        take(&mut rest, COST_EVERY - 1, 1000);
+        assert_eq!(shortest(&mut rest), Duration::from_micros(640), "the next ones are not");
+        take(&mut rest, 1, 28);
+        assert_eq!(shortest(&mut rest), Duration::from_micros(22 * 32), "a quarter of it counts");
+        take(&mut rest, 100 * COST_EVERY, 1000);
+        assert_eq!(shortest(&mut rest), LONGEST_REST, "however much they take");
+        take(&mut rest, 100 * COST_EVERY, 0);
+        assert_eq!(shortest(&mut rest), SHORTEST_REST, "and however little");
     }
 }

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 
 use super::pace::TICK;
 use super::reader::{BATCH_RECORDS, Reader};
+use crate::kernel::thread_cpu_time;
 use crate::priority::{Ward, Warden, Wards};
 
 const RING: u64 = 0;
@@ -53,7 +54,12 @@ impl Reader {
             // Whoever completes a record now may find no room for what wakes.
             (false, _) => TICK,
         };
-        let is_time = self.bell.wait(timeout.min(longest));
+        let timeout = timeout.min(longest);
+        let is_time = if rests {
+            self.pace.rest.take(|| self.bell.wait(timeout), thread_cpu_time)
+        } else {
+            self.bell.wait(timeout)
+        };
         drop(asleep);
         is_time
     }
