@@ -43,12 +43,12 @@ enum Attached {
 }
 
 impl Limit {
-    /// Loads the program that copies what is written to fd 1.
+    /// Loads the program that copies what is written to fd 1, and one that returns at once on the other hook of attach mode `raw`.
     ///
     /// # Errors
     /// When the object is not built, or the kernel refuses it.
     pub(in crate::bench) fn copy() -> Result<Self> {
-        Self::load(Setting::CopyOnly, take)
+        Self::load(Setting::CopyRaw, take)
     }
 
     /// The same, and its reader makes a record of JSON of each line of 100 bytes where it lies: it looks for what would have to be escaped,
@@ -57,7 +57,7 @@ impl Limit {
     /// # Errors
     /// When the object is not built, or the kernel refuses it.
     pub(in crate::bench) fn copy_and_encode() -> Result<Self> {
-        Self::load(Setting::CopyOnly, encode)
+        Self::load(Setting::CopyRaw, encode)
     }
 
     /// Loads programs that return at once, for the hooks of attach mode `raw`.
@@ -66,6 +66,14 @@ impl Limit {
     /// When the object is not built, or the kernel refuses it.
     pub(in crate::bench) fn hooks() -> Result<Self> {
         Self::load(Setting::EmptyRaw, take)
+    }
+
+    /// The same for those of attach mode `syscalls`.
+    ///
+    /// # Errors
+    /// When the object is not built, or the kernel refuses it.
+    pub(in crate::bench) fn hooks_of_calls() -> Result<Self> {
+        Self::load(Setting::EmptySyscalls, take)
     }
 
     /// Loads and attaches what the setting stands for; nothing where it is none of these.
