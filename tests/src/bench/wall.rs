@@ -8,21 +8,18 @@
 
 #![expect(clippy::cast_precision_loss, reason = "figures for people, far below 2^52")]
 
+mod endless;
+
 use std::fmt::Write as _;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use capture_writers::flood::Flood;
 
+use self::endless::{Aside, Endless};
 use super::chart::{self, Bars};
-use super::load::{Collector, Running, Stage, Writers};
-use super::overhead::Limit;
+use super::load::{Collector, Stage};
 use super::stolen::Watch;
 use super::{Options, machine, median};
-use crate::cgroups::Hierarchy;
 
 /// What takes its time from the writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,16 +56,8 @@ const MANY_CYCLES: usize = 32;
 /// The same, of what the CPUs have no time for anyway.
 const FEW_CYCLES: usize = 8;
 const LINE: usize = 100;
-/// What a program's standard library buffers before it writes to a pipe.
-const BUFFERED: usize = 4096;
-/// From a switch to the next window: the agent takes 100 ms to see that output pours in.
-const SETTLE: Duration = Duration::from_millis(150);
-/// From the start of a container, or of a collector, to what is measured.
-const SETTLE_LONG: Duration = Duration::from_millis(500);
 /// Of one window: how fast the writer gets on keeps for about a second, by itself.
 const WINDOW: Duration = Duration::from_millis(400);
-/// The cgroup that the writer is moved to.
-const ASIDE: &str = "capture-bench-aside";
 
 /// What was seen in a window.
 #[derive(Clone, Copy, Default)]
@@ -270,121 +259,6 @@ impl Presence {
             Self::Agent(_) => Some((Self::Hooks, Self::CopyAndEncode)),
             _ => None,
         }
-    }
-}
-
-/// A cgroup that is no container's; removed when dropped.
-struct Aside(PathBuf);
-
-impl Aside {
-    fn create() -> Result<Self> {
-        let path = Hierarchy::find()?.root().join(ASIDE);
-        fs::create_dir_all(&path).with_context(|| format!("{}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Aside {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
-    }
-}
-
-/// A container that writes until it is removed.
-struct Endless<'a> {
-    /// Held, because it is removed with it.
-    _writers: Writers,
-    pid: u32,
-    /// The cgroup of its container.
-    home: PathBuf,
-    aside: &'a Aside,
-}
-
-impl<'a> Endless<'a> {
-    fn start(stage: &Stage, aside: &'a Aside) -> Result<Self> {
-        let lines = u64::MAX / LINE as u64;
-        let flood = Flood { name: "0".to_owned(), lines, length: LINE, chunk: BUFFERED, rate: 0 };
-        let writers = stage.writers(&[flood], "none")?;
-        let id = writers.ids().first().copied().context("no container")?.to_owned();
-        let pid = stage.engine.docker(["inspect", "--format", "{{.State.Pid}}", &id])?;
-        let pid = pid.parse().context("no process id")?;
-        let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).context("the writer is gone")?;
-        let home = cgroups.lines().find_map(|line| line.strip_prefix("0::/")).context("the writer has no cgroup v2")?;
-        let home = Hierarchy::find()?.root().join(home);
-        writers.go()?;
-        thread::sleep(SETTLE_LONG);
-        Ok(Self { _writers: writers, pid, home, aside })
-    }
-
-    /// Switches it on and off so many times.
-    fn measure(&self, stage: &Stage, presence: Presence, cycles: usize, outcome: &mut Outcome) -> Result<()> {
-        let running = match presence {
-            Presence::Agent(collector) => collector.start(stage, &[])?,
-            Presence::AgentOfCalls => Collector::AgentNull.start(stage, &["--attach", "syscalls"])?,
-            Presence::Hooks | Presence::HooksOfCalls | Presence::Copy | Presence::CopyAndEncode => None,
-        };
-        // Loaded once: to read the kernel's types in every window with them, and in none without, is a difference that is not theirs.
-        let mut limit = match presence {
-            Presence::Hooks => Some(Limit::hooks()?),
-            Presence::HooksOfCalls => Some(Limit::hooks_of_calls()?),
-            Presence::Copy => Some(Limit::copy()?),
-            Presence::CopyAndEncode => Some(Limit::copy_and_encode()?),
-            Presence::Agent(_) | Presence::AgentOfCalls => None,
-        };
-        thread::sleep(SETTLE_LONG);
-        let mut before = self.without(running.as_ref())?;
-        for _ in 0..cycles {
-            if let Some(limit) = &mut limit {
-                limit.attach()?;
-            }
-            let with = self.with(running.as_ref())?;
-            if let Some(limit) = &mut limit {
-                limit.detach();
-            }
-            let after = self.without(running.as_ref())?;
-            let alone = Window {
-                rate: (before.rate * after.rate).sqrt(),
-                busy: f64::midpoint(before.busy, after.busy),
-                own: 0.0,
-            };
-            outcome.pairs.push(Pair { alone, with });
-            before = after;
-        }
-        outcome.lost += running.as_ref().map_or(Ok(0.0), Running::lost_so_far)?;
-        self.enter(&self.home)
-    }
-
-    fn with(&self, running: Option<&Running>) -> Result<Window> {
-        self.enter(&self.home)?;
-        self.window(running)
-    }
-
-    fn without(&self, running: Option<&Running>) -> Result<Window> {
-        self.enter(&self.aside.0)?;
-        self.window(running)
-    }
-
-    fn enter(&self, cgroup: &Path) -> Result<()> {
-        let file = cgroup.join("cgroup.procs");
-        fs::write(&file, self.pid.to_string()).with_context(|| format!("{}: the writer cannot enter", file.display()))
-    }
-
-    /// How it gets on meanwhile.
-    fn window(&self, running: Option<&Running>) -> Result<Window> {
-        thread::sleep(SETTLE);
-        let own = || running.map_or(0.0, Running::cpu);
-        let (begun, written, busy, cpu) = (Instant::now(), self.written()?, machine::busy()?, own());
-        thread::sleep(WINDOW);
-        let (elapsed, written) = (begun.elapsed().as_secs_f64(), self.written()? - written);
-        let (busy, cpu) = (machine::busy()? - busy, own() - cpu);
-        Ok(Window { rate: written / elapsed, busy: busy / elapsed, own: cpu / (written / 1e9) })
-    }
-
-    /// Bytes so far (`wchar` of `proc_pid_io(5)`).
-    fn written(&self) -> Result<f64> {
-        let io = fs::read_to_string(format!("/proc/{}/io", self.pid)).context("the writer is gone")?;
-        let line = io.lines().find_map(|line| line.strip_prefix("wchar: ")).context("the kernel counts no bytes")?;
-        line.trim().parse().context("no number of bytes")
     }
 }
 
