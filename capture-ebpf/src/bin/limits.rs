@@ -7,13 +7,17 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_user};
 use aya_ebpf::macros::{btf_tracepoint, map, tracepoint};
-use aya_ebpf::maps::RingBuf;
+use aya_ebpf::maps::{PerCpuArray, RingBuf};
 use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
 use capture_common::RecordHeader;
 
 /// As large as the agent's own.
 #[map]
 static LIMIT_RECORDS: RingBuf = RingBuf::with_byte_size(32 << 20, 0);
+
+/// Bytes that it had no room for.
+#[map]
+static LIMIT_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// `struct pt_regs` of `x86_64` (`arch/x86/include/uapi/asm/ptrace.h`).
 const SI: usize = 104;
@@ -53,7 +57,7 @@ pub fn whose_exit(ctx: BtfTracePointContext) -> i32 {
     i32::from(number == WRITE && unsafe { bpf_get_current_task_btf() }.is_null())
 }
 
-/// Copies what was written to fd 1 into a ring buffer: no question whose it is, no count, no wake-up.
+/// Copies what was written to fd 1 into a ring buffer: no question whose it is, no count but of what is lost, no wake-up.
 #[btf_tracepoint(function = "sys_exit")]
 pub fn copy_exit(ctx: BtfTracePointContext) -> i32 {
     let registers: *const c_void = ctx.arg(0);
@@ -77,7 +81,13 @@ pub fn copy_exit(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn copy<const LENGTH: usize>(from: u64) {
-    let Some(mut record) = LIMIT_RECORDS.reserve_bytes(HEAD + LENGTH, 0) else { return };
+    let Some(mut record) = LIMIT_RECORDS.reserve_bytes(HEAD + LENGTH, 0) else {
+        if let Some(lost) = LIMIT_LOST.get_ptr_mut(0) {
+            // SAFETY: this CPU's own, and programs of one hook do not interrupt each other.
+            unsafe { *lost += LENGTH as u64 };
+        }
+        return;
+    };
     // SAFETY: the record has room for head and payload.
     unsafe {
         bpf_probe_read_user(record.as_mut_ptr().add(HEAD).cast(), LENGTH as u32, from as *const c_void);

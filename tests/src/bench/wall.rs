@@ -33,16 +33,19 @@ enum Presence {
     Copy,
     /// The same, and its reader puts records of JSON together, which JSON takes as well.
     CopyAndEncode,
+    /// The same, and appends them to a file.
+    CopyAndAppend,
     Agent(Collector),
     /// The agent to null, in attach mode `syscalls`.
     AgentOfCalls,
 }
 
-const PRESENCES: [Presence; 8] = [
+const PRESENCES: [Presence; 9] = [
     Presence::Hooks,
     Presence::HooksOfCalls,
     Presence::Copy,
     Presence::CopyAndEncode,
+    Presence::CopyAndAppend,
     Presence::Agent(Collector::AgentNull),
     Presence::AgentOfCalls,
     Presence::Agent(Collector::AgentDefault),
@@ -113,7 +116,7 @@ pub(super) fn run(options: Options) -> Result<()> {
          a row, {} of the hooks alone and {} to a file, in {containers} containers or more, their geometric mean and its standard\nerror. “Hooks alone” are programs that return at \
          once, on the entry and exit of every system call, or for attach mode `syscalls` on the exit of three; “copy alone” is a program on the former that\ncopies each write into a ring buffer of \
          the same size and nothing else, as in [overhead](overhead.md); “and JSON” has its one reader look at each line there for what would\nhave \
-         to be escaped, and copy its record together from it and what is the same for all. The agent runs all the time: without\nmeans that the writer \
+         to be escaped, and copy its record together from it and what is the same for all; “and a file” appends those, half a megabyte a write as the agent's file sink does. The agent runs all the time: without\nmeans that the writer \
          is moved to a cgroup that is nobody's container. So its ratio to a host without any collector is its own times that\nof \
          the hooks alone, which is what is held against the bar. The last column is what CPU time alone allows: that of the whole host\n\
          without it and the collector's own, shared by {} CPUs that are never idle. What the wall time is made of: \
@@ -227,7 +230,7 @@ impl Presence {
     /// before the page cache has so much that writing waits for the disk.
     const fn turns(self) -> usize {
         match self {
-            Self::Agent(Collector::AgentJson) => 4,
+            Self::CopyAndAppend | Self::Agent(Collector::AgentJson) => 4,
             _ => 1,
         }
     }
@@ -235,7 +238,7 @@ impl Presence {
     const fn cycles(self) -> usize {
         match self {
             Self::Hooks | Self::HooksOfCalls => MANY_CYCLES,
-            Self::Agent(Collector::AgentJson) => FEW_CYCLES,
+            Self::CopyAndAppend | Self::Agent(Collector::AgentJson) => FEW_CYCLES,
             _ => CYCLES,
         }
     }
@@ -246,6 +249,7 @@ impl Presence {
             Self::HooksOfCalls => "hooks of `syscalls` alone",
             Self::Copy => "copy alone",
             Self::CopyAndEncode => "copy and JSON alone",
+            Self::CopyAndAppend => "copy, JSON and a file alone",
             Self::Agent(collector) => collector.title(),
             Self::AgentOfCalls => "capture-agent to null, `--attach syscalls`",
         }
@@ -256,6 +260,7 @@ impl Presence {
         match self {
             Self::Agent(Collector::AgentNull) => Some((Self::Hooks, Self::Copy)),
             Self::AgentOfCalls => Some((Self::HooksOfCalls, Self::Copy)),
+            Self::Agent(Collector::AgentJson) => Some((Self::Hooks, Self::CopyAndAppend)),
             Self::Agent(_) => Some((Self::Hooks, Self::CopyAndEncode)),
             _ => None,
         }

@@ -1,7 +1,7 @@
 //! A program that does nothing but write a file, the way the agent's file sink does: as much a write, disk space taken ahead, and
 //! bytes that lie to a cache line as they will in the file.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::hint::black_box;
 use std::io::Write as _;
 use std::path::Path;
@@ -80,33 +80,89 @@ pub(in crate::bench) fn is_plain(line: &[u8]) -> bool {
 
 /// Appends `length` bytes to a new file, each piece once `make` has made it.
 fn append(path: &Path, length: u64, mut make: impl FnMut(&mut [u8])) -> Result<f64> {
-    let mut file = OpenOptions::new().append(true).create_new(true).open(path).context("no plain file")?;
-    let mut bytes = vec![b'x'; PIECE + LINE];
+    let mut plain = Plain::create(path)?;
     let before = cpu();
-    let (mut done, mut taken) = (0, 0);
-    while done < length {
-        let next = (length - done).min(PIECE as u64);
-        let end = done + next;
-        // The last of it is not written to, as the agent's is not; the file is deleted with it.
-        if end > taken && fallocate(&file, FallocateFlags::KEEP_SIZE, end, AHEAD).is_ok() {
-            taken = end + AHEAD;
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "at most a piece, and less than a cache line")]
-        let (next, offset) = (next as usize, (done % LINE as u64) as usize);
-        let begin = offset.wrapping_sub(bytes.as_ptr().addr()) % LINE;
-        let piece = &mut bytes[begin..begin + next];
-        make(piece);
-        file.write_all(piece).context("the plain file cannot be written")?;
-        done = end;
+    while plain.done < length {
+        #[expect(clippy::cast_possible_truncation, reason = "at most a piece")]
+        let next = (length - plain.done).min(PIECE as u64) as usize;
+        make(plain.next(next)?);
+        plain.append()?;
     }
     let took = cpu() - before;
     std::fs::remove_file(path).context("the plain file stays")?;
     Ok(took)
 }
 
+/// A file that pieces are appended to.
+pub(in crate::bench) struct Plain {
+    file: File,
+    /// A piece, and what it may begin later than the memory does.
+    bytes: Vec<u8>,
+    /// Where the piece begins in the memory, and how much of it is there.
+    begin: usize,
+    filled: usize,
+    /// Bytes in the file, and disk space taken.
+    done: u64,
+    taken: u64,
+}
+
+impl Plain {
+    /// # Errors
+    /// When there is such a file, or it cannot be.
+    pub(in crate::bench) fn create(path: &Path) -> Result<Self> {
+        let file = OpenOptions::new().append(true).create_new(true).open(path).context("no plain file")?;
+        let bytes = vec![b'x'; PIECE + LINE];
+        let mut plain = Self { file, bytes, begin: 0, filled: 0, done: 0, taken: 0 };
+        plain.line_up();
+        Ok(plain)
+    }
+
+    /// The next bytes of the piece, at most a piece's; those before are appended first where they have no room beside them.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(in crate::bench) fn next(&mut self, length: usize) -> Result<&mut [u8]> {
+        if self.filled + length > PIECE {
+            self.append()?;
+        }
+        let from = self.begin + self.filled;
+        self.filled += length;
+        self.bytes.get_mut(from..from + length).context("longer than a piece")
+    }
+
+    /// Appends what is there of the piece.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(in crate::bench) fn append(&mut self) -> Result<()> {
+        let end = self.done + self.filled as u64;
+        // The last of it is not written to, as the agent's is not; the file is deleted with it.
+        if end > self.taken && fallocate(&self.file, FallocateFlags::KEEP_SIZE, end, AHEAD).is_ok() {
+            self.taken = end + AHEAD;
+        }
+        self.file.write_all(&self.bytes[self.begin..][..self.filled]).context("the plain file cannot be written")?;
+        self.done = end;
+        self.filled = 0;
+        self.line_up();
+        Ok(())
+    }
+
+    /// Has the next piece begin where it lies to a cache line as it will in the file.
+    fn line_up(&mut self) {
+        #[expect(clippy::cast_possible_truncation, reason = "less than a cache line")]
+        let offset = (self.done % LINE as u64) as usize;
+        self.begin = offset.wrapping_sub(self.bytes.as_ptr().addr()) % LINE;
+    }
+}
+
 /// CPU seconds of this thread.
 #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
 fn cpu() -> f64 {
+    cpu_nanos() as f64 / 1e9
+}
+
+/// CPU time of this thread, in nanoseconds.
+pub(in crate::bench) fn cpu_nanos() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+    time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
 }

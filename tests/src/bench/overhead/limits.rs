@@ -1,21 +1,22 @@
 //! What cannot be undercut: programs that return at once, one that only asks which task a write is of, and one that does nothing but copy.
 
 use std::hint::black_box;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use aya::maps::RingBuf;
+use anyhow::{Context, Result, ensure};
+use aya::maps::{MapData, PerCpuArray, RingBuf};
 use aya::programs::tp_btf::BtfTracePointLink;
 use aya::programs::trace_point::TracePointLink;
 use aya::programs::{BtfTracePoint, TracePoint};
 use aya::{Btf, Ebpf};
 
 use super::figures::Setting;
-use crate::bench::load::plain::is_plain;
+use crate::bench::load::plain::{self, Plain};
 use crate::workspace;
 
 /// How often the ring buffer is emptied.
@@ -31,7 +32,10 @@ pub(in crate::bench) struct Limit {
     programs: Ebpf,
     setting: Setting,
     attached: Vec<Attached>,
+    lost: PerCpuArray<MapData, u64>,
     ended: Arc<AtomicBool>,
+    /// CPU time that the reader has taken, in nanoseconds.
+    cpu: Arc<AtomicU64>,
     reader: Option<JoinHandle<()>>,
 }
 
@@ -48,7 +52,7 @@ impl Limit {
     /// # Errors
     /// When the object is not built, or the kernel refuses it.
     pub(in crate::bench) fn copy() -> Result<Self> {
-        Self::load(Setting::CopyRaw, take)
+        Self::load(Setting::CopyRaw, taken())
     }
 
     /// The same, and its reader makes a record of JSON of each line of 100 bytes where it lies: it looks for what would have to be escaped,
@@ -57,7 +61,17 @@ impl Limit {
     /// # Errors
     /// When the object is not built, or the kernel refuses it.
     pub(in crate::bench) fn copy_and_encode() -> Result<Self> {
-        Self::load(Setting::CopyRaw, encode)
+        let mut encoded = Vec::with_capacity(TAKEN);
+        Self::load(Setting::CopyRaw, move |record| encode(record, &mut encoded))
+    }
+
+    /// The same, and it puts them together in pieces that it appends to a new file, the way the agent's file sink does.
+    ///
+    /// # Errors
+    /// When the object is not built, the kernel refuses it, or there can be no such file.
+    pub(in crate::bench) fn copy_and_append(path: &Path) -> Result<Self> {
+        let mut file = Plain::create(path)?;
+        Self::load(Setting::CopyRaw, move |record| append(record, &mut file))
     }
 
     /// Loads programs that return at once, for the hooks of attach mode `raw`.
@@ -65,7 +79,7 @@ impl Limit {
     /// # Errors
     /// When the object is not built, or the kernel refuses it.
     pub(in crate::bench) fn hooks() -> Result<Self> {
-        Self::load(Setting::EmptyRaw, take)
+        Self::load(Setting::EmptyRaw, taken())
     }
 
     /// The same for those of attach mode `syscalls`.
@@ -73,7 +87,7 @@ impl Limit {
     /// # Errors
     /// When the object is not built, or the kernel refuses it.
     pub(in crate::bench) fn hooks_of_calls() -> Result<Self> {
-        Self::load(Setting::EmptySyscalls, take)
+        Self::load(Setting::EmptySyscalls, taken())
     }
 
     /// Loads and attaches what the setting stands for; nothing where it is none of these.
@@ -84,12 +98,12 @@ impl Limit {
         if matches!(setting, Setting::Nothing | Setting::Raw | Setting::Syscalls) {
             return Ok(None);
         }
-        let mut limit = Self::load(setting, take)?;
+        let mut limit = Self::load(setting, taken())?;
         limit.attach()?;
         Ok(Some(limit))
     }
 
-    fn load(setting: Setting, read: fn(&[u8], &mut Vec<u8>)) -> Result<Self> {
+    fn load(setting: Setting, mut read: impl FnMut(&[u8]) + Send + 'static) -> Result<Self> {
         let object = workspace::target_dir().join("bpf/limits");
         let mut ebpf = Ebpf::load_file(&object).context("bpf/limits (`cargo xtask bench` builds it)")?;
         let btf = Btf::from_sys_fs()?;
@@ -100,20 +114,39 @@ impl Limit {
             classic_program(&mut ebpf)?.load()?;
         }
         let mut records = RingBuf::try_from(ebpf.take_map("LIMIT_RECORDS").context("LIMIT_RECORDS")?)?;
-        let ended = Arc::new(AtomicBool::new(false));
+        let lost = PerCpuArray::try_from(ebpf.take_map("LIMIT_LOST").context("LIMIT_LOST")?)?;
+        let (ended, cpu) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let reader = thread::spawn({
-            let ended = Arc::clone(&ended);
-            let mut taken = Vec::with_capacity(TAKEN);
+            let (ended, cpu) = (Arc::clone(&ended), Arc::clone(&cpu));
             move || {
                 while !ended.load(Relaxed) {
                     while let Some(record) = records.next() {
-                        read(&record, &mut taken);
+                        read(&record);
                     }
+                    cpu.store(plain::cpu_nanos(), Relaxed);
                     thread::sleep(PERIOD);
                 }
             }
         });
-        Ok(Self { programs: ebpf, setting, attached: Vec::new(), ended, reader: Some(reader) })
+        Ok(Self { programs: ebpf, setting, attached: Vec::new(), lost, ended, cpu, reader: Some(reader) })
+    }
+
+    /// CPU seconds that its reader has taken.
+    #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
+    pub(in crate::bench) fn cpu(&self) -> f64 {
+        self.cpu.load(Relaxed) as f64 / 1e9
+    }
+
+    /// Bytes that the ring buffer had no room for.
+    ///
+    /// # Errors
+    /// When the kernel does not tell, or its reader has given up, so that nothing it has measured counts.
+    pub(in crate::bench) fn lost(&self) -> Result<u64> {
+        ensure!(
+            self.reader.as_ref().is_some_and(|reader| !reader.is_finished()),
+            "the reader of the bare copy gave up"
+        );
+        Ok(self.lost.get(&0, 0)?.iter().sum())
     }
 
     /// Has its programs run from now on.
@@ -149,13 +182,16 @@ impl Drop for Limit {
     }
 }
 
-/// Takes a record out of the ring buffer.
-fn take(record: &[u8], taken: &mut Vec<u8>) {
-    if taken.len() + record.len() > TAKEN {
-        taken.clear();
+/// Takes records out of the ring buffer.
+fn taken() -> impl FnMut(&[u8]) + Send + 'static {
+    let mut taken = Vec::with_capacity(TAKEN);
+    move |record| {
+        if taken.len() + record.len() > TAKEN {
+            taken.clear();
+        }
+        taken.extend_from_slice(record);
+        black_box(&mut taken);
     }
-    taken.extend_from_slice(record);
-    black_box(taken);
 }
 
 /// Makes records of JSON of the lines in it.
@@ -165,9 +201,21 @@ fn encode(record: &[u8], encoded: &mut Vec<u8>) {
             black_box(&encoded);
             encoded.clear();
         }
-        black_box(is_plain(line));
+        black_box(plain::is_plain(line));
         encoded.extend_from_slice(black_box(&SAME));
         encoded.extend_from_slice(line);
+    }
+}
+
+/// Appends them to a file.
+fn append(record: &[u8], file: &mut Plain) {
+    for line in record.chunks_exact(LINE) {
+        // It ends the reader, which `Limit::lost` tells.
+        let piece = file.next(LINE + SAME.len()).expect("the bare program's file can be written");
+        let (others, own) = piece.split_at_mut(SAME.len());
+        black_box(plain::is_plain(line));
+        others.copy_from_slice(black_box(&SAME));
+        own.copy_from_slice(line);
     }
 }
 

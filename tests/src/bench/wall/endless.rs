@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use capture_writers::flood::Flood;
+use tempfile::TempDir;
 
 use super::{LINE, Outcome, Pair, Presence, WINDOW, Window};
 use crate::bench::load::{Collector, Running, Stage, Writers};
@@ -37,6 +38,64 @@ impl Aside {
 impl Drop for Aside {
     fn drop(&mut self) {
         let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// What is switched on and off.
+enum Measured {
+    /// Runs all the time, and captures the writer where it is in its container's cgroup.
+    Agent(Running),
+    /// Loaded once: to read the kernel's types in every window with it, and in none without, is a difference that is not its own.
+    Limit {
+        limit: Box<Limit>,
+        /// Of what it writes; removed with it.
+        _directory: TempDir,
+    },
+}
+
+impl Measured {
+    fn begin(stage: &Stage, presence: Presence) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("ct-plain-").tempdir().context("no directory to write to")?;
+        let agent = |running: Option<Running>| running.map(Self::Agent).context("no agent");
+        let limit = match presence {
+            Presence::Hooks => Limit::hooks()?,
+            Presence::HooksOfCalls => Limit::hooks_of_calls()?,
+            Presence::Copy => Limit::copy()?,
+            Presence::CopyAndEncode => Limit::copy_and_encode()?,
+            Presence::CopyAndAppend => Limit::copy_and_append(&directory.path().join("plain"))?,
+            Presence::Agent(collector) => return agent(collector.start(stage, &[])?),
+            Presence::AgentOfCalls => return agent(Collector::AgentNull.start(stage, &["--attach", "syscalls"])?),
+        };
+        Ok(Self::Limit { limit: Box::new(limit), _directory: directory })
+    }
+
+    fn attach(&mut self) -> Result<()> {
+        match self {
+            Self::Agent(_) => Ok(()),
+            Self::Limit { limit, .. } => limit.attach(),
+        }
+    }
+
+    fn detach(&mut self) {
+        if let Self::Limit { limit, .. } = self {
+            limit.detach();
+        }
+    }
+
+    /// CPU seconds that it has taken itself.
+    fn cpu(&self) -> f64 {
+        match self {
+            Self::Agent(running) => running.cpu(),
+            Self::Limit { limit, .. } => limit.cpu(),
+        }
+    }
+
+    /// Bytes.
+    fn lost(&self) -> Result<f64> {
+        match self {
+            Self::Agent(running) => running.lost_so_far(),
+            Self::Limit { limit, .. } => Ok(limit.lost()? as f64),
+        }
     }
 }
 
@@ -74,30 +133,14 @@ impl<'a> Endless<'a> {
         cycles: usize,
         outcome: &mut Outcome,
     ) -> Result<()> {
-        let running = match presence {
-            Presence::Agent(collector) => collector.start(stage, &[])?,
-            Presence::AgentOfCalls => Collector::AgentNull.start(stage, &["--attach", "syscalls"])?,
-            Presence::Hooks | Presence::HooksOfCalls | Presence::Copy | Presence::CopyAndEncode => None,
-        };
-        // Loaded once: to read the kernel's types in every window with them, and in none without, is a difference that is not theirs.
-        let mut limit = match presence {
-            Presence::Hooks => Some(Limit::hooks()?),
-            Presence::HooksOfCalls => Some(Limit::hooks_of_calls()?),
-            Presence::Copy => Some(Limit::copy()?),
-            Presence::CopyAndEncode => Some(Limit::copy_and_encode()?),
-            Presence::Agent(_) | Presence::AgentOfCalls => None,
-        };
+        let mut measured = Measured::begin(stage, presence)?;
         thread::sleep(SETTLE_LONG);
-        let mut before = self.without(running.as_ref())?;
+        let mut before = self.without(&measured)?;
         for _ in 0..cycles {
-            if let Some(limit) = &mut limit {
-                limit.attach()?;
-            }
-            let with = self.with(running.as_ref())?;
-            if let Some(limit) = &mut limit {
-                limit.detach();
-            }
-            let after = self.without(running.as_ref())?;
+            measured.attach()?;
+            let with = self.with(&measured)?;
+            measured.detach();
+            let after = self.without(&measured)?;
             let alone = Window {
                 rate: (before.rate * after.rate).sqrt(),
                 busy: f64::midpoint(before.busy, after.busy),
@@ -106,18 +149,18 @@ impl<'a> Endless<'a> {
             outcome.pairs.push(Pair { alone, with });
             before = after;
         }
-        outcome.lost += running.as_ref().map_or(Ok(0.0), Running::lost_so_far)?;
+        outcome.lost += measured.lost()?;
         self.enter(&self.home)
     }
 
-    fn with(&self, running: Option<&Running>) -> Result<Window> {
+    fn with(&self, measured: &Measured) -> Result<Window> {
         self.enter(&self.home)?;
-        self.window(running)
+        self.window(measured)
     }
 
-    fn without(&self, running: Option<&Running>) -> Result<Window> {
+    fn without(&self, measured: &Measured) -> Result<Window> {
         self.enter(&self.aside.0)?;
-        self.window(running)
+        self.window(measured)
     }
 
     fn enter(&self, cgroup: &Path) -> Result<()> {
@@ -126,13 +169,12 @@ impl<'a> Endless<'a> {
     }
 
     /// How it gets on meanwhile.
-    fn window(&self, running: Option<&Running>) -> Result<Window> {
+    fn window(&self, measured: &Measured) -> Result<Window> {
         thread::sleep(SETTLE);
-        let own = || running.map_or(0.0, Running::cpu);
-        let (begun, written, busy, cpu) = (Instant::now(), self.written()?, machine::busy()?, own());
+        let (begun, written, busy, cpu) = (Instant::now(), self.written()?, machine::busy()?, measured.cpu());
         thread::sleep(WINDOW);
         let (elapsed, written) = (begun.elapsed().as_secs_f64(), self.written()? - written);
-        let (busy, cpu) = (machine::busy()? - busy, own() - cpu);
+        let (busy, cpu) = (machine::busy()? - busy, measured.cpu() - cpu);
         Ok(Window { rate: written / elapsed, busy: busy / elapsed, own: cpu / (written / 1e9) })
     }
 
