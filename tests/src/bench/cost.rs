@@ -19,6 +19,8 @@ const LINE: usize = 100;
 /// What a program's standard library buffers before it writes to a pipe.
 const BUFFERED: usize = 4096;
 const MB: u64 = 1_000_000;
+/// Bytes of the shorter tables.
+const SMALL: u64 = 200 * MB;
 /// A gigabyte through the slowest way takes minutes.
 const DEADLINE: Duration = Duration::from_mins(15);
 /// Bytes of a collector's file for a byte of output, at most.
@@ -44,10 +46,23 @@ struct Load {
     bytes: u64,
     containers: u64,
     chunk: usize,
+    /// With log driver `none`, which takes a second.
     rounds: u32,
+    /// With `json-file`, which takes a minute with a follower.
+    rounds_of_files: u32,
 }
 
 impl Load {
+    /// How often a row is measured.
+    fn rounds_of(self, driver: &str) -> u32 {
+        if driver == "none" { self.rounds } else { self.rounds_of_files }
+    }
+
+    /// The rows that are measured: a follower takes ten minutes for 1000 MB, and as much for each of them as for 200.
+    fn rows(self) -> Vec<(&'static str, Collector)> {
+        ROWS.into_iter().filter(|(_, collector)| self.bytes <= SMALL || *collector != Collector::Follower).collect()
+    }
+
     /// Its writers, each with so many lines.
     fn floods(self, lines: u64) -> Vec<Flood> {
         let flood = |number: u64| Flood { name: number.to_string(), lines, length: LINE, chunk: self.chunk, rate: 0 };
@@ -99,7 +114,7 @@ pub(super) fn run(options: Options) -> Result<()> {
         "# Cost\n\n{machine} Written by `cargo xtask bench cost`.\n\n\
          Lines of {LINE} bytes, as fast as they are taken. CPU seconds of `dockerd` and `containerd`, of the containers' shims \
          and of the\ncollector, from the first write until all of them have come to rest; the collector starts before. Medians \
-         over the rounds,\nwhich go over all rows in turn. `none` and `json-file` are Docker's log drivers; to null is the raw \
+         over the rounds,\nwhich go over all rows in turn; how many there were is in the table. `none` and `json-file` are Docker's log drivers; to null is the raw \
          encoding to\n`/dev/null`; the follower is one `docker logs --follow` a container, over one client, into files; \
          `rsyslogd` reads the files\nof `json-file`. CPUs busy are of the whole host, until the writers were seen to be done.\n\
          Right before each run as much memory as its files will need is written to and given back: the host of a virtual machine takes away what \
@@ -108,7 +123,7 @@ pub(super) fn run(options: Options) -> Result<()> {
     );
     let mut bars = Bars::new("CPU seconds of the host, 200 MB by one container");
     for (number, load) in loads(options).into_iter().enumerate() {
-        let rows = measure(&stage, load, &ROWS)?;
+        let rows = measure(&stage, load)?;
         let begin = page.len();
         render(&mut page, load, &rows);
         if number == 0 {
@@ -127,28 +142,39 @@ pub(super) fn run(options: Options) -> Result<()> {
 }
 
 fn loads(options: Options) -> Vec<Load> {
-    let small =
-        |containers, chunk| Load { bytes: 200 * MB, containers, chunk, rounds: if options.quick { 1 } else { 3 } };
-    let large = |containers| Load { bytes: 1000 * MB, containers, chunk: BUFFERED, rounds: 1 };
-    let mut loads = vec![small(1, BUFFERED), small(8, BUFFERED), small(1, LINE)];
+    let quick = |rounds| if options.quick { 1 } else { rounds };
+    let small = |containers, chunk, rounds, rounds_of_files| Load {
+        bytes: SMALL,
+        containers,
+        chunk,
+        rounds: quick(rounds),
+        rounds_of_files: quick(rounds_of_files),
+    };
+    let large = |containers| Load { bytes: 1000 * MB, containers, chunk: BUFFERED, rounds: 3, rounds_of_files: 1 };
+    // The first one's figures are held against bars.
+    let mut loads = vec![small(1, BUFFERED, 9, 3), small(8, BUFFERED, 5, 1), small(1, LINE, 5, 1)];
     if !options.quick {
         loads.extend([large(1), large(8)]);
     }
     loads
 }
 
-fn measure(stage: &Stage, load: Load, rows: &[(&'static str, Collector)]) -> Result<Vec<Row>> {
+fn measure(stage: &Stage, load: Load) -> Result<Vec<Row>> {
+    let rows = load.rows();
     let mut runs = vec![Vec::new(); rows.len()];
-    for round in 1..=load.rounds {
-        for (runs, (driver, collector)) in runs.iter_mut().zip(rows) {
+    for round in 1..=load.rounds.max(load.rounds_of_files) {
+        for (runs, &(driver, collector)) in runs.iter_mut().zip(&rows) {
+            let rounds = load.rounds_of(driver);
+            if round > rounds {
+                continue;
+            }
             eprintln!(
-                "bench: {} MB from {}, round {round} of {}: {driver}, {}",
+                "bench: {} MB from {}, round {round} of {rounds}: {driver}, {}",
                 load.bytes / MB,
                 load.containers,
-                load.rounds,
                 collector.title()
             );
-            runs.push(once(stage, load, driver, *collector)?);
+            runs.push(once(stage, load, driver, collector)?);
         }
     }
     Ok(rows.iter().zip(&runs).map(|(&(driver, collector), runs)| row(driver, collector, runs)).collect())
@@ -206,6 +232,7 @@ fn plain_write(stage: &Stage, load: Load, records: plain::Records) -> Result<pla
     let writers = stage.writers(&load.floods(u64::MAX / LINE as u64), "none")?;
     writers.go()?;
     thread::sleep(SETTLE);
+    plain::touch(load.bytes * GROWTH)?;
     records.write(directory.path())
 }
 
@@ -216,8 +243,8 @@ fn render(page: &mut String, load: Load, rows: &[Row]) {
     let _ = writeln!(
         page,
         "\n## {} MB from {containers}, {pieces}\n\n\
-         | log driver | collector | wall s | × `none` alone | CPUs busy | dockerd s | shims s | collector s | host s | bytes lost |\n\
-         |---|---|---|---|---|---|---|---|---|---|",
+         | log driver | collector | rounds | wall s | × `none` alone | CPUs busy | dockerd s | shims s | collector s | host s | bytes lost |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|",
         load.bytes / MB
     );
     let alone = rows.first().map_or(f64::NAN, |row| row.wall);
@@ -225,9 +252,10 @@ fn render(page: &mut String, load: Load, rows: &[Row]) {
         let lost = row.lost.map_or_else(|| "-".to_owned(), |lost| lost.to_string());
         let _ = writeln!(
             page,
-            "| `{}` | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {lost} |",
+            "| `{}` | {} | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {lost} |",
             row.driver,
             row.collector.title(),
+            load.rounds_of(row.driver),
             row.wall,
             row.wall / alone,
             row.busy,
@@ -271,7 +299,7 @@ fn verdict(page: &mut String, rows: &[Row]) {
     let _ = writeln!(
         page,
         "\nOf the agent's CPU to a JSON file, {:.2} s per GB are taken with JSON to null as well. What such a file takes a program that does \
-         nothing\nelse, beside such a container that nobody collects from, in the memory that the file had a moment before: {:.2} s per GB \
+         nothing\nelse, beside such a container that nobody collects from, in memory that a file had a moment before: {:.2} s per GB \
          of lines to append as many\nbytes, {:.2} to look at each line for what would have to be escaped, to copy its record together from \
          it and what is the same for all of them,\nand to append that. With what the agent takes to null, which is to capture, to frame \
          and to hand over, but no further copy, the latter is\n{least:.2}: what an agent would take whose encoder did nothing but look and \
