@@ -18,7 +18,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// How often it is looked whether a thread that has no priority is late.
-const LOOK: Duration = Duration::from_millis(2);
+const LOOK: Duration = Duration::from_millis(4);
 /// For how long all have priority when one was late.
 const CATCH_UP: Duration = Duration::from_millis(20);
 /// For how long they are looked after when told that there is much to do.
@@ -62,7 +62,7 @@ pub struct Warden {
 impl Wards {
     /// Gives the calling thread priority. Threads that it starts have the usual policy.
     ///
-    /// `is_late` says whether so much waits for it that it is to have priority again; it is asked every other millisecond
+    /// `is_late` says whether so much waits for it that it is to have priority again; it is asked every 4 ms
     /// while there is much to do, and must not wait for anything.
     ///
     /// # Errors

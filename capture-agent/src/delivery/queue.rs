@@ -24,8 +24,8 @@ const ENOUGH: usize = 256;
 const LOOK: Duration = Duration::from_millis(1);
 
 /// A smaller queue may be full before anybody has seen that the sink is late ([`crate::priority`]).
-const PATIENT: u64 = 8 << 20;
-/// A sink that is in step never lets so much wait, however much has room.
+const PATIENT: u64 = 16 << 20;
+/// A sink that is in step never lets so much wait, however much has room: a quarter of the smallest queue that is looked at.
 const LATE: u64 = 4 << 20;
 
 /// Records that wait for a sink, bounded by bytes.
@@ -271,10 +271,10 @@ impl Queue {
         state.on_full = on_full;
     }
 
-    /// Whether the sink is falling behind: [`LATE`] or more than a quarter of the room is taken, or there is so little that it may be
-    /// full before anybody looks again. Waits for nobody: where somebody has the queue just now the next look will tell.
+    /// Whether the sink is falling behind: more than [`LATE`] waits, or there is so little room that it may be full
+    /// before anybody looks again. Waits for nobody: where somebody has the queue just now the next look will tell.
     pub(super) fn is_filling_up(&self) -> bool {
-        let is_late = |state: &State| state.room.capacity < PATIENT || state.bytes > LATE.min(state.room.capacity / 4);
+        let is_late = |state: &State| state.room.capacity < PATIENT || state.bytes > LATE;
         self.state.try_lock().is_ok_and(|state| is_late(&state))
     }
 

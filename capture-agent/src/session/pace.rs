@@ -23,7 +23,9 @@ const LONGEST_REST: Duration = Duration::from_millis(1);
 /// This long at least: below, what it costs to wake up is more than what it brings.
 const SHORTEST_REST: Duration = Duration::from_micros(250);
 /// And so many times as long as the CPU time that one takes, by what it costs the machine to set a timer: 33 us on one of them.
-const REST_PER_COST: u32 = 32;
+const REST_PER_COST: u32 = 64;
+/// Up to this long, for that. Where [`BURST`] takes [`LONGEST_REST`] or longer to come it is not asked, so that single lines are as soon there as ever.
+const LONGEST_COSTLY_REST: Duration = Duration::from_millis(2);
 /// Of so many rests one is asked what it takes.
 const COST_EVERY: u32 = 32;
 
@@ -50,9 +52,10 @@ impl Rest {
     pub(super) fn next(&mut self, now: Instant) -> Duration {
         let passed = now.saturating_duration_since(std::mem::replace(&mut self.since, now));
         let bytes = std::mem::take(&mut self.bytes).max(1);
-        let shortest = (self.cost * REST_PER_COST).clamp(SHORTEST_REST, LONGEST_REST);
         // Bounded, so that the product fits; a second of anything that is read in one go is the longest or the shortest anyway.
-        (passed.min(Duration::from_secs(1)) * BURST / bytes).clamp(shortest, LONGEST_REST)
+        let burst = passed.min(Duration::from_secs(1)) * BURST / bytes;
+        let costly = (self.cost * REST_PER_COST).clamp(SHORTEST_REST, LONGEST_COSTLY_REST);
+        if burst < LONGEST_REST { burst.max(costly) } else { LONGEST_REST }
     }
 
     /// Rests by `sleep`, which has the calling thread do nothing else; `cpu` is the CPU time of that thread so far.
@@ -175,13 +178,15 @@ mod tests {
             (0..count).for_each(|_| rest.take(sleep, || clock.get()));
         };
         take(&mut rest, 1, 20);
-        assert_eq!(shortest(&mut rest), Duration::from_micros(640), "the first one is asked");
+        assert_eq!(shortest(&mut rest), Duration::from_micros(20 * 64), "the first one is asked");
         take(&mut rest, COST_EVERY - 1, 1000);
-        assert_eq!(shortest(&mut rest), Duration::from_micros(640), "the next ones are not");
+        assert_eq!(shortest(&mut rest), Duration::from_micros(20 * 64), "the next ones are not");
         take(&mut rest, 1, 28);
-        assert_eq!(shortest(&mut rest), Duration::from_micros(22 * 32), "a quarter of it counts");
+        assert_eq!(shortest(&mut rest), Duration::from_micros(22 * 64), "a quarter of it counts");
         take(&mut rest, 100 * COST_EVERY, 1000);
-        assert_eq!(shortest(&mut rest), LONGEST_REST, "however much they take");
+        assert_eq!(shortest(&mut rest), LONGEST_COSTLY_REST, "however much they take");
+        rest.add(BURST as usize);
+        assert_eq!(rest.next(rest.since + LONGEST_REST), LONGEST_REST, "but not where little comes");
         take(&mut rest, 100 * COST_EVERY, 0);
         assert_eq!(shortest(&mut rest), SHORTEST_REST, "and however little");
     }

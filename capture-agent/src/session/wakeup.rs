@@ -18,9 +18,9 @@ use crate::priority::{Ward, Warden, Wards};
 const RING: u64 = 0;
 const STOP: u64 = 1;
 
-/// A smaller ring buffer may be full before anybody has seen that the reader is late: at a gigabyte a second 16 MiB leave
-/// 6 ms, three looks, between an eighth of them, which is late, and the half that one container may hold.
-const PATIENT_RING: u64 = 16 << 20;
+/// A smaller ring buffer may be full before anybody has seen that the reader is late: at a gigabyte a second 32 MiB leave
+/// 12 ms, three looks, between an eighth of them, which is late, and the half that one container may hold.
+const PATIENT_RING: u64 = 32 << 20;
 
 impl Reader {
     /// Gives the calling thread priority, and has it looked after, for as long as what comes back lives.
