@@ -113,7 +113,7 @@ pub(super) fn run(options: Options) -> Result<()> {
          One container writes lines of {LINE} bytes without end, 4 KiB a write, log driver `none`, and what is measured is \
          switched on and off:\nwindows of {} s, of which every other is without it. A ratio is that of the writer's rate \
          without, right before and right after, to its\nrate with it, so it is that of wall times for the same bytes; {} ratios \
-         a row, {} of the hooks alone and {} to a file, in {containers} containers or more, their geometric mean and its standard\nerror. “Hooks alone” are programs that return at \
+         a row, {} of the first and {} to a file, in {containers} containers or more, their geometric mean and its standard\nerror. “Hooks alone” are programs that return at \
          once, on the entry and exit of every system call, or for attach mode `syscalls` on the exit of three; “copy alone” is a program on the former that\ncopies each write into a ring buffer of \
          the same size and nothing else, as in [overhead](overhead.md); “and JSON” has its one reader look at each line there for what would\nhave \
          to be escaped, and copy its record together from it and what is the same for all; “and a file” appends those, half a megabyte a write as the agent's file sink does. The agent runs all the time: without\nmeans that the writer \
@@ -237,7 +237,7 @@ impl Presence {
 
     const fn cycles(self) -> usize {
         match self {
-            Self::Hooks | Self::HooksOfCalls => MANY_CYCLES,
+            Self::Hooks => MANY_CYCLES,
             Self::CopyAndAppend | Self::Agent(Collector::AgentJson) => FEW_CYCLES,
             _ => CYCLES,
         }
