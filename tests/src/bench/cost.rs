@@ -115,7 +115,7 @@ pub(super) fn run(options: Options) -> Result<()> {
          Lines of {LINE} bytes, as fast as they are taken. CPU seconds of `dockerd` and `containerd`, of the containers' shims \
          and of the\ncollector, from the first write until all of them have come to rest; the collector starts before. Medians \
          over the rounds,\nwhich go over all rows in turn; how many there were is in the table. `none` and `json-file` are Docker's log drivers; to null is the raw \
-         encoding to\n`/dev/null`; the follower is one `docker logs --follow` a container, over one client, into files; \
+         encoding to\n`/dev/null`; the follower is one `docker logs --follow` a container, over one client, into files, up to 200 MB; \
          `rsyslogd` reads the files\nof `json-file`. CPUs busy are of the whole host, until the writers were seen to be done.\n\
          Right before each run as much memory as its files will need is written to and given back: the host of a virtual machine takes away what \
          was\nfree for seconds, and what uses it first would pay for that.\n\
