@@ -31,7 +31,9 @@ enum Presence {
     HooksOfCalls,
     /// The copy of each write into a ring buffer, on the hooks that the agent has by default, and nothing more.
     Copy,
-    /// The same, and its reader puts records of JSON together, which JSON takes as well.
+    /// The same, and its reader counts the lines and hands them over to a thread that writes them to `/dev/null`.
+    CopyAndHandOver,
+    /// The copy, and its reader puts records of JSON together, which JSON takes as well.
     CopyAndEncode,
     /// The same, and appends them to a file.
     CopyAndAppend,
@@ -40,10 +42,11 @@ enum Presence {
     AgentOfCalls,
 }
 
-const PRESENCES: [Presence; 9] = [
+const PRESENCES: [Presence; 10] = [
     Presence::Hooks,
     Presence::HooksOfCalls,
     Presence::Copy,
+    Presence::CopyAndHandOver,
     Presence::CopyAndEncode,
     Presence::CopyAndAppend,
     Presence::Agent(Collector::AgentNull),
@@ -115,7 +118,8 @@ pub(super) fn run(options: Options) -> Result<()> {
          without, right before and right after, to its\nrate with it, so it is that of wall times for the same bytes; {} ratios \
          a row, {} of the first and {} to a file, in {containers} containers or more, their geometric mean and its standard\nerror. “Hooks alone” are programs that return at \
          once, on the entry and exit of every system call, or for attach mode `syscalls` on the exit of three; “copy alone” is a program on the former that\ncopies each write into a ring buffer of \
-         the same size and nothing else, as in [overhead](overhead.md); “and JSON” has its one reader look at each line there for what would\nhave \
+         the same size and nothing else, as in [overhead](overhead.md); “and a thread that writes it” has its reader count the lines and hand them over, a quarter of a megabyte at a time, to one that \
+         writes them to `/dev/null`;\n“and JSON” has its one reader look at each line there for what would\nhave \
          to be escaped, and copy its record together from it and what is the same for all; “and a file” appends those, half a megabyte a write as the agent's file sink does. The agent runs all the time: without\nmeans that the writer \
          is moved to a cgroup that is nobody's container. So its ratio to a host without any collector is its own times that\nof \
          the hooks alone, which is what is held against the bar. The last column is what CPU time alone allows: that of the whole host\n\
@@ -248,6 +252,7 @@ impl Presence {
             Self::Hooks => "hooks alone",
             Self::HooksOfCalls => "hooks of `syscalls` alone",
             Self::Copy => "copy alone",
+            Self::CopyAndHandOver => "copy and a thread that writes it alone",
             Self::CopyAndEncode => "copy and JSON alone",
             Self::CopyAndAppend => "copy, JSON and a file alone",
             Self::Agent(collector) => collector.title(),
@@ -258,8 +263,8 @@ impl Presence {
     /// Of the agent: what it costs a writer that it does not capture, and what does no more than it has to do as well.
     fn beneath(self) -> Option<(Self, Self)> {
         match self {
-            Self::Agent(Collector::AgentNull) => Some((Self::Hooks, Self::Copy)),
-            Self::AgentOfCalls => Some((Self::HooksOfCalls, Self::Copy)),
+            Self::Agent(Collector::AgentNull) => Some((Self::Hooks, Self::CopyAndHandOver)),
+            Self::AgentOfCalls => Some((Self::HooksOfCalls, Self::CopyAndHandOver)),
             Self::Agent(Collector::AgentJson) => Some((Self::Hooks, Self::CopyAndAppend)),
             Self::Agent(_) => Some((Self::Hooks, Self::CopyAndEncode)),
             _ => None,

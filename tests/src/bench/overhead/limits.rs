@@ -1,10 +1,13 @@
 //! What cannot be undercut: programs that return at once, one that only asks which task a write is of, and one that does nothing but copy.
 
+use std::fs::File;
 use std::hint::black_box;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -23,6 +26,8 @@ use crate::workspace;
 const PERIOD: Duration = Duration::from_millis(1);
 /// Bytes that the reader takes out of it before they are thrown away: out they have to be, because others' records follow.
 const TAKEN: usize = 256 << 10;
+/// Bytes that may be on the way to the thread that it hands over to.
+const QUEUE: usize = 32 << 20;
 /// Bytes of a line, and those of its record in JSON that are the same for all of them, with no label but those that the engine sets.
 const LINE: usize = 100;
 static SAME: [u8; 267] = [b'y'; 267];
@@ -36,6 +41,8 @@ pub(in crate::bench) struct Limit {
     ended: Arc<AtomicBool>,
     /// CPU time that the reader has taken, in nanoseconds.
     cpu: Arc<AtomicU64>,
+    /// The same of the thread that it hands over to, if it does.
+    cpu_of_other: Arc<AtomicU64>,
     reader: Option<JoinHandle<()>>,
 }
 
@@ -55,7 +62,19 @@ impl Limit {
         Self::load(Setting::CopyRaw, taken())
     }
 
-    /// The same, and its reader makes a record of JSON of each line of 100 bytes where it lies: it looks for what would have to be escaped,
+    /// The same, and its reader counts the lines and hands a quarter of a megabyte at a time over to a thread that writes it to `/dev/null`: what
+    /// an agent does whose sinks must not hold its reader up, but for the question whose lines they are.
+    ///
+    /// # Errors
+    /// When the object is not built, or the kernel refuses it.
+    pub(in crate::bench) fn copy_and_hand_over() -> Result<Self> {
+        let cpu = Arc::new(AtomicU64::new(0));
+        let mut limit = Self::load(Setting::CopyRaw, handed_over(Arc::clone(&cpu))?)?;
+        limit.cpu_of_other = cpu;
+        Ok(limit)
+    }
+
+    /// The same as the bare copy, and its reader makes a record of JSON of each line of 100 bytes where it lies: it looks for what would have to be escaped,
     /// and copies the line to where it has put what is the same for all.
     ///
     /// # Errors
@@ -128,13 +147,22 @@ impl Limit {
                 }
             }
         });
-        Ok(Self { programs: ebpf, setting, attached: Vec::new(), lost, ended, cpu, reader: Some(reader) })
+        Ok(Self {
+            programs: ebpf,
+            setting,
+            attached: Vec::new(),
+            lost,
+            ended,
+            cpu,
+            cpu_of_other: Arc::default(),
+            reader: Some(reader),
+        })
     }
 
-    /// CPU seconds that its reader has taken.
+    /// CPU seconds that its reader has taken, and whom that hands over to.
     #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
     pub(in crate::bench) fn cpu(&self) -> f64 {
-        self.cpu.load(Relaxed) as f64 / 1e9
+        (self.cpu.load(Relaxed) + self.cpu_of_other.load(Relaxed)) as f64 / 1e9
     }
 
     /// Bytes that the ring buffer had no room for.
@@ -192,6 +220,38 @@ fn taken() -> impl FnMut(&[u8]) + Send + 'static {
         taken.extend_from_slice(record);
         black_box(&mut taken);
     }
+}
+
+/// Takes records out of the ring buffer, and has another thread write them. It ends with the reader.
+fn handed_over(cpu: Arc<AtomicU64>) -> Result<impl FnMut(&[u8]) + Send + 'static> {
+    let mut null = File::create("/dev/null").context("/dev/null")?;
+    // As much on the way as the agent's queue has room for.
+    let (full, taken) = mpsc::sync_channel::<Vec<u8>>(QUEUE / TAKEN);
+    let (written, free) = mpsc::channel::<Vec<u8>>();
+    thread::spawn(move || {
+        for mut batch in taken {
+            // It ends the reader, which `Limit::lost` tells.
+            null.write_all(&batch).expect("/dev/null can be written");
+            batch.clear();
+            let _ = written.send(batch);
+            cpu.store(plain::cpu_nanos(), Relaxed);
+        }
+    });
+    let mut batch = Vec::with_capacity(TAKEN);
+    Ok(move |record: &[u8]| {
+        if batch.len() + record.len() > TAKEN {
+            let next = free.try_recv().unwrap_or_else(|_| Vec::with_capacity(TAKEN));
+            full.send(std::mem::replace(&mut batch, next)).expect("the other thread writes");
+        }
+        black_box(lines(record));
+        batch.extend_from_slice(record);
+    })
+}
+
+/// The newlines in it: in bytes for as long as a byte counts them, which the compiler makes instructions for many bytes of.
+fn lines(record: &[u8]) -> usize {
+    let few = |bytes: &[u8]| bytes.iter().map(|byte| u8::from(*byte == b'\n')).sum::<u8>();
+    record.chunks(usize::from(u8::MAX)).map(|bytes| usize::from(few(bytes))).sum()
 }
 
 /// Makes records of JSON of the lines in it.

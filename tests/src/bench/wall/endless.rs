@@ -61,6 +61,7 @@ impl Measured {
             Presence::Hooks => Limit::hooks()?,
             Presence::HooksOfCalls => Limit::hooks_of_calls()?,
             Presence::Copy => Limit::copy()?,
+            Presence::CopyAndHandOver => Limit::copy_and_hand_over()?,
             Presence::CopyAndEncode => Limit::copy_and_encode()?,
             Presence::CopyAndAppend => Limit::copy_and_append(&directory.path().join("plain"))?,
             Presence::Agent(collector) => return agent(collector.start(stage, &[])?),
