@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::poll::eventually;
+
 /// An engine enters a cgroup right after it made it; one that is empty for this long is nobody's.
 const ENTERED_WITHIN: Duration = Duration::from_secs(1);
 
@@ -60,6 +62,48 @@ impl Hierarchy {
             // The kernel refuses where there is a process in it by now.
             let _ = fs::remove_dir(cgroup);
         }
+    }
+}
+
+/// A cgroup with the name of a container's, removed when dropped.
+#[derive(Debug)]
+pub struct Cgroup {
+    path: PathBuf,
+    id: String,
+}
+
+impl Cgroup {
+    /// Makes one. A running agent takes the first program that is executed in it for the container's init.
+    ///
+    /// # Errors
+    /// Without a cgroup v2 hierarchy, or rights on it.
+    pub fn create() -> Result<Self> {
+        let mut random = [0; 32];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+        let id = random.iter().fold(String::new(), |id, byte| id + &format!("{byte:02x}"));
+        let path = Hierarchy::find()?.root().join("capture-test").join(&id);
+        fs::create_dir_all(&path).with_context(|| format!("{}", path.display()))?;
+        Ok(Self { path, id })
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The container id that the agent knows it by.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // The kernel takes a moment to bury the dead. What remains is empty and in nobody's way.
+        let _ = eventually("", Duration::from_secs(2), || fs::remove_dir(&self.path).ok());
+        let _ = self.path.parent().map(fs::remove_dir);
     }
 }
 

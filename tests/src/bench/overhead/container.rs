@@ -2,14 +2,13 @@
 
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use super::calls::{Operation, Sample};
-use crate::cgroups::Hierarchy;
 use crate::poll::eventually;
 
 /// How long one run of the measured program may take.
@@ -66,40 +65,5 @@ impl Run {
             bail!("the measured program failed: {}", text.lines().last().unwrap_or_default());
         }
         text.lines().map(Sample::parse).collect()
-    }
-}
-
-/// A cgroup with the name of a container's, removed when dropped.
-#[derive(Debug)]
-pub(super) struct Cgroup {
-    path: PathBuf,
-    /// What the agent knows it by.
-    pub(super) id: String,
-}
-
-impl Cgroup {
-    /// Makes one. A running agent takes the first program that is executed in it for the container's init.
-    ///
-    /// # Errors
-    /// Without a cgroup v2 hierarchy, or rights on it.
-    pub(super) fn create() -> Result<Self> {
-        let mut random = [0; 32];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-        let id = random.iter().fold(String::new(), |id, byte| id + &format!("{byte:02x}"));
-        let path = Hierarchy::find()?.root().join("capture-bench").join(&id);
-        fs::create_dir_all(&path).with_context(|| format!("{}", path.display()))?;
-        Ok(Self { path, id })
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // The kernel takes a moment to bury the dead. What remains is empty and in nobody's way.
-        let _ = eventually("", Duration::from_secs(2), || fs::remove_dir(&self.path).ok());
-        let _ = self.path.parent().map(fs::remove_dir);
     }
 }

@@ -19,12 +19,13 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use self::agent::Agent;
 use self::calls::{Operation, Sample};
-use self::container::{Cgroup, Run};
+use self::container::Run;
 use self::figures::{Figures, Place, Setting};
 pub(super) use self::limits::Limit;
 use self::probes::Program;
 use super::{Options, chart, machine};
 use crate::Attach;
+use crate::cgroups::Cgroup;
 
 /// How often a round that somebody else's tracing has spoilt is run again.
 const ATTEMPTS: u32 = 10;
@@ -117,7 +118,7 @@ fn measure(setting: Setting, run: Run, options: Options, figures: &mut Figures) 
     let cgroup = Cgroup::create()?;
     let container = run.run(Some(cgroup.path()))?;
     // The machine had no CPU left for the agent.
-    let is_whole = agent.lost_none(&cgroup.id, written(&container))?;
+    let is_whole = agent.lost_none(cgroup.id(), written(&container))?;
     if !is_whole || is_spoilt(Some(agent.id()))? {
         return Ok(false);
     }
