@@ -13,11 +13,11 @@ pub use config::{Config, Offsets, RELAY_ALWAYS, RELAY_NEVER, RELAY_WHEN_NEEDED};
 pub use record::{COMM_LEN, RecordHeader, RecordKind, Stream, Via};
 pub use slot::{
     CGROUP_HINTS, CONTAINER_ID_LEN, CgroupHint, ContainerSlot, GlobalCounters, LOST_REASONS, LostReason, OutputStream,
-    ReaderState, SLOT_AT_EXEC, Side, SlotState,
+    ReaderState, SLOT_AT_EXEC, SWITCHED, Side, SlotState,
 };
 
 /// Version of everything in this crate; part of every pin path.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// Largest payload of one record, in bytes. One full pipe of 16 pages, so that the usual largest burst is one record.
 pub const MAX_PAYLOAD: usize = 64 * 1024;

@@ -24,7 +24,7 @@ pub enum LostReason {
     RingFull = 0,
     /// The container had used up its share of the ring buffer.
     RingShare = 1,
-    /// The writer's memory could not be read.
+    /// The writer's memory could not be read, or not any more.
     Fault = 2,
     /// One call carried more than [`MAX_STEPS`](crate::MAX_STEPS) chunks.
     Truncated = 3,
@@ -52,12 +52,14 @@ impl LostReason {
 pub enum Side {
     /// At the exit of the container's write calls.
     Write = 0,
+    /// Still at the exit of the container's write calls, but what is unread is being counted. Reads have to wait.
+    Switching = 1,
     /// Just switched: at the exit of the relay's read calls, but the first one to end may have begun before the switch.
-    RelayFirst = 1,
+    RelayFirst = 2,
     /// At the exit of the relay's read calls.
-    Relay = 2,
+    Relay = 3,
     /// The relay has read the end of the stream.
-    Closed = 3,
+    Closed = 4,
 }
 
 impl Side {
@@ -66,9 +68,10 @@ impl Side {
     pub const fn from_u64(side: u64) -> Option<Self> {
         match side {
             0 => Some(Self::Write),
-            1 => Some(Self::RelayFirst),
-            2 => Some(Self::Relay),
-            3 => Some(Self::Closed),
+            1 => Some(Self::Switching),
+            2 => Some(Self::RelayFirst),
+            3 => Some(Self::Relay),
+            4 => Some(Self::Closed),
             _ => None,
         }
     }
@@ -102,6 +105,9 @@ impl SlotState {
     }
 }
 
+/// In [`OutputStream::written`]: the stream is captured at the relay, and the other bits are of no use any more.
+pub const SWITCHED: u64 = 1 << 63;
+
 /// One output stream of a container. `written = submitted + Σ lost` whenever no call is in flight.
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
@@ -110,7 +116,8 @@ pub struct OutputStream {
     pub inode: AtomicU64,
     /// `s_dev` of the inode's superblock, in the kernel's own encoding.
     pub device: AtomicU64,
-    /// Bytes that calls on this stream returned as written; also the position of the next byte.
+    /// Bytes that calls on this stream returned as written, while it was captured there; also the position of the next
+    /// byte. With [`SWITCHED`] a call is not captured any more, and learns so by adding what it has written.
     pub written: AtomicU64,
     /// Bytes that were put into the ring buffer.
     pub submitted: AtomicU64,
@@ -120,8 +127,8 @@ pub struct OutputStream {
     pub side: AtomicU64,
     /// Bytes that the relay is still to read and that the write side has captured already.
     pub skip: AtomicU64,
-    /// Where the pipe stood when the stream was switched: number of the oldest buffer in the upper half, offset of its
-    /// first unread byte in the lower one.
+    /// Where the pipe stood when the stream was switched, and after each read for a while: number of the oldest buffer in
+    /// the upper half, offset of its first unread byte in the lower one.
     pub mark: AtomicU64,
     /// Address of the kernel's inode, checked against `inode` and `device` when it is used; 0 where it is not known.
     pub address: AtomicU64,
@@ -129,8 +136,18 @@ pub struct OutputStream {
     pub terminal: AtomicU64,
     /// Tasks that wanted to switch the stream; the first one does it.
     pub switchers: AtomicU64,
+    /// With [`SWITCHED`], position of the next byte.
+    pub relayed: AtomicU64,
+    /// What `written` would be if calls were still captured, as long as one that the switch has overtaken may return.
+    pub returned: AtomicU64,
+    /// Until when that is, by `CLOCK_MONOTONIC` in ns; 0 before the stream is switched.
+    pub settled_at: AtomicU64,
+    /// 1 while an exit is held against the pipe.
+    pub lock: AtomicU64,
+    /// 1 once more was in the pipe than calls had returned: from then on it cannot be told which call was overtaken.
+    pub masked: AtomicU64,
     /// Zero.
-    pub reserved: [AtomicU64; 2],
+    pub reserved: [AtomicU64; 5],
 }
 
 /// One container.
@@ -167,8 +184,8 @@ pub struct ContainerSlot {
     pub streams: [OutputStream; 2],
 }
 
-const _: () = assert!(size_of::<OutputStream>() == 128);
-const _: () = assert!(size_of::<ContainerSlot>() == 512);
+const _: () = assert!(size_of::<OutputStream>() == 192);
+const _: () = assert!(size_of::<ContainerSlot>() == 640);
 
 /// How many [`CgroupHint`]s there are, one for each value of the lower bits of a cgroup's id; a power of two.
 pub const CGROUP_HINTS: u32 = 4096;

@@ -4,10 +4,19 @@ use capture_common::{LostReason, OutputStream};
 
 use crate::verifier::fetch_add;
 
-/// Takes `length` bytes of stream; gives the position of the first.
+/// A call has returned that wrote `length` bytes: gives the position of the first, or something with [`SWITCHED`] where
+/// the stream is not captured there any more.
+///
+/// [`SWITCHED`]: capture_common::SWITCHED
 #[inline(always)]
 pub fn written(stream: &OutputStream, length: u64) -> u64 {
     fetch_add(&stream.written, length)
+}
+
+/// The relay has read `length` bytes: gives the position of the first.
+#[inline(always)]
+pub fn relayed(stream: &OutputStream, length: u64) -> u64 {
+    fetch_add(&stream.relayed, length)
 }
 
 /// `length` bytes are in the ring buffer.

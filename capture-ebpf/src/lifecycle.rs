@@ -6,7 +6,7 @@ use aya_ebpf::helpers::generated::{
     bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_kernel_str,
 };
 use capture_common::{
-    CONTAINER_ID_LEN, ContainerSlot, OutputStream, RecordHeader, RecordKind, SLOT_AT_EXEC, Side, SlotState,
+    CONTAINER_ID_LEN, ContainerSlot, OutputStream, RecordHeader, RecordKind, SLOT_AT_EXEC, SlotState,
 };
 
 use crate::container;
@@ -180,7 +180,7 @@ pub fn executed(task: *const c_void) -> Option<()> {
         let (inode, terminal) = (get(&stream.inode), get(&stream.terminal));
         let key = if terminal != 0 { terminal } else { inode };
         if inode != 0 && relay::from_the_start(terminal != 0) {
-            relay::start(slot, stream, key, index, which, Side::Relay);
+            relay::start(slot, stream, key, index, which);
         }
     }
     set(&slot.state, SlotState::Open as u64);

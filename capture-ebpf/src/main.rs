@@ -9,6 +9,8 @@ mod files;
 mod lifecycle;
 mod maps;
 mod output;
+mod overtaken;
+mod pipe;
 mod relay;
 mod replaced;
 mod ring;
@@ -31,9 +33,9 @@ use crate::syscalls::{Abi, Call, Class, Registers};
 pub fn raw_sys_exit(ctx: BtfTracePointContext) -> i32 {
     // Nearly all calls end here.
     match syscalls::class(Registers(ctx.arg(0)).number()) {
-        Class::READS => raw_read(ctx.as_ptr()),
+        Class::OTHERS => {}
         Class::WRITES => raw_written(ctx.as_ptr()),
-        _ => {}
+        class => raw_relays(ctx.as_ptr(), class),
     }
     0
 }
@@ -41,9 +43,13 @@ pub fn raw_sys_exit(ctx: BtfTracePointContext) -> i32 {
 /// What follows stands apart from the programs that begin it, because every system call of the host passes those: a function that
 /// needs registers beyond a call, many of them or much of the stack begins by saving the ones and finding the other.
 #[inline(never)]
-fn raw_read(ctx: *mut c_void) {
+fn raw_relays(ctx: *mut c_void, class: u8) {
     if relay::is_any() {
-        raw_relayed(ctx);
+        match class {
+            Class::READS => raw_relayed(ctx),
+            Class::BYPASSES => _ = raw_moved(ctx),
+            _ => {}
+        }
     }
 }
 
@@ -63,6 +69,20 @@ fn raw_written(ctx: *mut c_void) {
 fn raw_relayed(ctx: *mut c_void) {
     let ctx = BtfTracePointContext::new(ctx);
     relay::read(Registers(ctx.arg(0)), ctx.arg(1));
+}
+
+#[inline(never)]
+fn raw_moved(ctx: *mut c_void) -> Option<()> {
+    let ctx = BtfTracePointContext::new(ctx);
+    let returned = ctx.arg::<i64>(1);
+    if returned <= 0 {
+        return None;
+    }
+    let registers = Registers(ctx.arg(0));
+    let number = registers.number();
+    let task = current_task();
+    let abi = syscalls::abi(task, number);
+    overtaken::moved(task, registers, syscalls::bypass_call(number, abi)?, abi, returned as u64)
 }
 
 #[inline(never)]

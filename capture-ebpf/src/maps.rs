@@ -7,7 +7,7 @@ use capture_common::{
 };
 
 use crate::output::Walk;
-use crate::relay::Tally;
+use crate::pipe::Tally;
 
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 /// Overridden by the agent; stands here so that the object can be loaded as it is.
@@ -50,6 +50,10 @@ pub static REPLACED: LruHashMap<u64, u32> = LruHashMap::with_max_entries(DEFAULT
 /// Threads whose write call entered when its descriptor had been replaced.
 #[map]
 pub static ENTERED_LATER: LruHashMap<u32, u32> = LruHashMap::with_max_entries(DEFAULT_CAPACITY, 0);
+
+/// Threads whose write call has returned since its stream was switched → [`settled_at`](capture_common::OutputStream::settled_at).
+#[map]
+pub static RETURNED: LruHashMap<u32, u64> = LruHashMap::with_max_entries(DEFAULT_CAPACITY, 0);
 
 /// Counters that belong to no container.
 #[map]

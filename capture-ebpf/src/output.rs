@@ -9,7 +9,7 @@ use aya_ebpf::helpers::generated::{
 };
 use capture_common::{
     COMM_LEN, CgroupHint, ContainerSlot, GlobalCounters, LostReason, MAX_PAYLOAD, MAX_STEPS, OutputStream,
-    RecordHeader, RecordKind, Side, Via,
+    RecordHeader, RecordKind, SWITCHED, Side, Via,
 };
 
 use crate::files::{self, File, Inode};
@@ -18,7 +18,7 @@ use crate::replaced;
 use crate::ring;
 use crate::syscalls::{Abi, Call, Registers};
 use crate::verifier::{at_most, get, probe_user};
-use crate::{account, container};
+use crate::{account, container, overtaken};
 
 const PAYLOAD: u64 = MAX_PAYLOAD as u64;
 
@@ -52,11 +52,24 @@ pub fn wrote(
             (before % 2) as u8
         }
     };
-    if get(&stream_at(slot, stream).side) != Side::Write as u64 {
-        return None;
+    let counters = stream_at(slot, stream);
+    let is_switched = get(&counters.side) > Side::Switching as u64;
+    let mut position = if is_switched { SWITCHED } else { account::written(counters, accepted) };
+    let mut length = accepted;
+    if position & SWITCHED != 0 {
+        if !overtaken::is_possible(counters) {
+            return None;
+        }
+        length = overtaken::before_switch(task, fd as u32, index * 2 + u32::from(stream), accepted);
+        if length == 0 {
+            return None;
+        }
+        position = overtaken::position()?;
     }
     let globals = GLOBALS.get(0)?;
-    capture(&Source { globals, slot, index, stream, via: Via::Write, call, abi }, buffer, count, accepted)
+    let source = Source { globals, slot, index, stream, via: Via::Write, call, abi };
+    capture(&source, position, buffer, count, length);
+    Some(())
 }
 
 /// What is being captured.
@@ -107,12 +120,12 @@ fn writer(globals: &GlobalCounters) -> (u64, u64, [u8; COMM_LEN]) {
     unsafe { (bpf_get_current_pid_tgid(), bpf_get_current_uid_gid(), bpf_get_current_comm().unwrap_or_default()) }
 }
 
-/// Copies the `accepted` bytes at `buffer` (or in the `count` segments that are listed there) into records.
+/// Copies the `accepted` bytes at `buffer` (or in the `count` segments that are listed there) into records; the first of
+/// them is at `position` of the stream.
 #[inline(always)]
-pub fn capture(source: &Source<'_>, buffer: u64, count: u64, accepted: u64) -> Option<()> {
+pub fn capture(source: &Source<'_>, position: u64, buffer: u64, count: u64, accepted: u64) -> Option<()> {
     let &Source { slot, index, stream, call, abi, .. } = source;
     let stream_at = stream_at(slot, stream);
-    let position = account::written(stream_at, accepted);
     if call == Call::Write && accepted <= PAYLOAD {
         ring::copy_in(source, stream_at, position, buffer, accepted);
         return Some(());

@@ -99,6 +99,33 @@ pub fn fetch_add(counter: &AtomicU64, mut value: u64) -> u64 {
     value
 }
 
+/// Sets a counter to `new` if it is `expected`, and says whether it was.
+///
+/// As [`fetch_add`] (`BPF_ATOMIC | BPF_CMPXCHG`, Linux 5.12).
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+pub fn compare_exchange(counter: &AtomicU64, expected: u64, new: u64) -> bool {
+    let mut found = expected;
+    // SAFETY: the address comes from a reference to an atomic.
+    unsafe {
+        asm!(
+            "r0 = cmpxchg_64({counter} + 0, r0, {new})",
+            inout("r0") found,
+            counter = in(reg) counter.as_ptr(),
+            new = in(reg) new,
+            options(nostack)
+        );
+    }
+    found == expected
+}
+
+/// The same for the machine that lints this, which has no such register.
+#[cfg(not(target_arch = "bpf"))]
+pub fn compare_exchange(counter: &AtomicU64, expected: u64, new: u64) -> bool {
+    use core::sync::atomic::Ordering::SeqCst;
+    counter.compare_exchange(expected, new, SeqCst, SeqCst).is_ok()
+}
+
 /// Reads a counter or field that others write; a single 64-bit load. LLVM cannot select atomic loads for BPF.
 #[inline(always)]
 pub fn get(field: &AtomicU64) -> u64 {

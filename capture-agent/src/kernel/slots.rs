@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use capture_common::{CONTAINER_ID_LEN, OutputStream, SLOT_AT_EXEC, Side, SlotState};
+use capture_common::{CONTAINER_ID_LEN, OutputStream, SLOT_AT_EXEC, SWITCHED, Side, SlotState};
 
 use super::KernelError;
 use super::load::{CaptureSide, Kernel, map_error};
@@ -101,6 +101,7 @@ impl Kernel {
                 let Some((inode, _)) = found else { continue };
                 if self.relayed.insert(inode, index * 2 + which, 0).is_ok() {
                     self.table.globals().relay_streams.fetch_add(1, Relaxed);
+                    stream.written.store(SWITCHED, Relaxed);
                     stream.side.store(Side::Relay as u64, Relaxed);
                 }
             }
@@ -145,12 +146,29 @@ impl Kernel {
         slot.ring_consumed.store(0, Relaxed);
         for stream in &slot.streams {
             let OutputStream {
-                inode, device, written, submitted, side, skip, mark, address, terminal, switchers, ..
+                inode,
+                device,
+                written,
+                submitted,
+                lost,
+                side,
+                skip,
+                mark,
+                address,
+                terminal,
+                switchers,
+                relayed,
+                returned,
+                settled_at,
+                lock,
+                masked,
+                reserved: _,
             } = stream;
-            for field in [inode, device, written, submitted, side, skip, mark, address, terminal, switchers] {
+            let captured = [written, submitted, relayed, returned, settled_at, lock, masked];
+            for field in [inode, device, side, skip, mark, address, terminal, switchers].into_iter().chain(captured) {
                 field.store(0, Relaxed);
             }
-            for lost in &stream.lost {
+            for lost in lost {
                 lost.store(0, Relaxed);
             }
         }
@@ -162,5 +180,5 @@ impl Kernel {
 /// Whether the kernel side takes a stream's bytes at the relay, and has not seen their end.
 #[must_use]
 pub fn is_relayed(stream: &OutputStream) -> bool {
-    matches!(Side::from_u64(stream.side.load(Relaxed)), Some(Side::RelayFirst | Side::Relay))
+    matches!(Side::from_u64(stream.side.load(Relaxed)), Some(Side::Switching | Side::RelayFirst | Side::Relay))
 }

@@ -96,7 +96,7 @@ impl Session {
     /// Everything that the kernel side has counted by now is in records, or in one that has no newline yet.
     fn is_up_to_date(&self, slot: &ContainerSlot) -> bool {
         let mut streams = self.streams.iter().zip(&slot.streams);
-        streams.all(|(state, counters)| counters.written.load(Relaxed) == state.order.position())
+        streams.all(|(state, counters)| stream::written(counters) == state.order.position())
     }
 
     /// Takes the payload of one record.
@@ -124,7 +124,7 @@ impl Session {
     fn settle(&mut self, slot: &ContainerSlot, ledger: &Ledger, clock: WallClock, now: Instant, out: &mut Vec<Record>) {
         for (stream, counters) in Stream::ALL.into_iter().zip(&slot.streams) {
             let state = &mut self.streams[stream as usize];
-            if counters.written.load(Relaxed) == state.order.position() && state.order.waiting() == 0 {
+            if stream::written(counters) == state.order.position() && state.order.waiting() == 0 {
                 continue;
             }
             let end = match settled(counters) {

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
-use capture_common::{ContainerSlot, LOST_REASONS, LostReason, OutputStream};
+use capture_common::{ContainerSlot, LOST_REASONS, LostReason, OutputStream, SWITCHED};
 
 use super::framing::Framer;
 use super::order::Order;
@@ -116,11 +116,22 @@ impl Seal {
 /// `written` moves first and is read on both sides: if it stood still and the others add up to it, every position below
 /// it had been submitted or lost.
 pub(super) fn settled(counters: &OutputStream) -> Option<KernelTotals> {
-    let written = counters.written.load(SeqCst);
+    let written = written(counters);
     let submitted = counters.submitted.load(SeqCst);
     let lost: [u64; LOST_REASONS] = std::array::from_fn(|reason| counters.lost[reason].load(SeqCst));
-    (submitted + lost.iter().sum::<u64>() == written && counters.written.load(SeqCst) == written)
-        .then_some(KernelTotals { written, submitted, lost })
+    (submitted + lost.iter().sum::<u64>() == written && self::written(counters) == written).then_some(KernelTotals {
+        written,
+        submitted,
+        lost,
+    })
+}
+
+/// Bytes that the kernel side has counted for a stream, on whichever side it was captured; also the position of the next.
+pub(super) fn written(counters: &OutputStream) -> u64 {
+    match counters.written.load(SeqCst) {
+        at_calls if at_calls & SWITCHED == 0 => at_calls,
+        _ => counters.relayed.load(SeqCst),
+    }
 }
 
 /// What the kernel side has counted for a slot.
@@ -129,7 +140,7 @@ pub(super) fn kernel_totals(slot: &ContainerSlot) -> [KernelTotals; 2] {
         let counters = &slot.streams[stream];
         let (submitted, lost) = (counters.submitted.load(Relaxed), lost(counters));
         // Read last, so that a scrape never shows less written than submitted.
-        KernelTotals { written: counters.written.load(Relaxed), submitted, lost }
+        KernelTotals { written: written(counters), submitted, lost }
     })
 }
 
@@ -154,6 +165,19 @@ mod tests {
         counters.submitted.store(submitted, Relaxed);
         counters.lost[0].store(lost, Relaxed);
         counters
+    }
+
+    #[test]
+    fn a_switched_stream_goes_on_where_it_was() {
+        let counters = counters(10, 10, 0);
+        assert_eq!(written(&counters), 10);
+        counters.relayed.store(10, Relaxed);
+        assert_eq!(written(&counters), 10);
+        // A call that came too late has added what it wrote.
+        counters.written.fetch_add(SWITCHED + 7, Relaxed);
+        assert_eq!(written(&counters), 10);
+        counters.relayed.fetch_add(5, Relaxed);
+        assert_eq!(written(&counters), 15);
     }
 
     #[test]
