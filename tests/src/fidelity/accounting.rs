@@ -15,12 +15,19 @@ pub(super) struct Books {
 impl Books {
     /// The sums over all series of a container and stream, and so over all reasons.
     pub(super) fn of(metrics: &HashMap<String, f64>, id: &str, stream: &str) -> Self {
-        let id = format!("container_id=\"{id}\"");
-        let stream = format!("stream=\"{stream}\"");
+        Self::with(metrics, &[format!("container_id=\"{id}\""), format!("stream=\"{stream}\"")])
+    }
+
+    /// The same of all containers together.
+    pub(super) fn of_all(metrics: &HashMap<String, f64>, stream: &str) -> Self {
+        Self::with(metrics, &[format!("stream=\"{stream}\"")])
+    }
+
+    fn with(metrics: &HashMap<String, f64>, labels: &[String]) -> Self {
         let sum = |what: &str| {
             let name = format!("log_capturer_{what}_bytes_total{{");
-            let series =
-                metrics.iter().filter(|(key, _)| key.starts_with(&name) && key.contains(&id) && key.contains(&stream));
+            let is_meant = |key: &str| key.starts_with(&name) && labels.iter().all(|label| key.contains(label));
+            let series = metrics.iter().filter(|(key, _)| is_meant(key));
             whole(series.map(|(_, value)| value).sum())
         };
         Self {

@@ -1,6 +1,6 @@
 //! Are two streams the same, and if not, where do they part?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Bytes shown on either side of a difference.
 const AROUND: usize = 24;
@@ -48,6 +48,13 @@ fn by_writer(bytes: &[u8]) -> BTreeMap<&[u8], Vec<u8>> {
     writers
 }
 
+/// The lines of `reference` that are in `captured`, where no two lines are the same.
+pub(super) fn only_with(reference: &[u8], captured: &[u8]) -> Vec<u8> {
+    let lines = |bytes| <[u8]>::split_inclusive(bytes, |&byte| byte == b'\n');
+    let there: HashSet<&[u8]> = lines(captured).collect();
+    lines(reference).filter(|line| there.contains(line)).collect::<Vec<_>>().concat()
+}
+
 /// Undoes what a terminal makes of a newline.
 pub(super) fn without_returns(bytes: &[u8]) -> Vec<u8> {
     let followed_by_newline = |at: usize| bytes.get(at + 1) == Some(&b'\n');
@@ -76,6 +83,11 @@ mod tests {
         assert_eq!(difference_per_writer(reference, b"a 1\na 2\nb 1\n"), None);
         assert!(difference_per_writer(reference, b"a 2\na 1\nb 1\n").is_some());
         assert!(difference_per_writer(reference, b"a b 1\n1\na 2\n").is_some());
+    }
+
+    #[test]
+    fn what_is_missing_may_be_left_out_of_what_is_compared() {
+        assert_eq!(only_with(b"a 1\na 2\nb 1\n", b"b 1\na 1\nc 1\n"), b"a 1\nb 1\n");
     }
 
     #[test]

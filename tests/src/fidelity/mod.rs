@@ -18,6 +18,7 @@ mod shell;
 mod short_lived;
 mod small_ring;
 mod stage;
+mod switched;
 mod table;
 
 use std::time::Instant;
@@ -94,6 +95,9 @@ fn round_of(options: &Options, programs: &programs::Programs, seed: u32) -> Resu
     }
     if options.wants("small-ring") {
         keep(&mut rows, "small-ring", options.baseline, || small_ring::run(options, programs));
+    }
+    if options.wants("switched-often") {
+        keep(&mut rows, "switched-often", options.baseline, || switched::run(options));
     }
     Ok(rows)
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::moved;
 use crate::{Content, Job, content::lines_of_writer, sys};
 
 fn lines(content: Content, stream: &str, seed: u32, writer: usize) -> Vec<Vec<u8>> {
@@ -52,6 +53,22 @@ pub(super) fn mixed(job: &Job) -> io::Result<()> {
                 let file = sys::file_of(&line)?;
                 sys::all(&line, |rest| sendfile(file, rest.len()))?;
                 sys::close(file);
+            }
+        }
+        Ok(())
+    };
+    let children: Vec<_> = (0..writers(job)).map(|writer| sys::fork(|| write(writer))).collect::<io::Result<_>>()?;
+    children.into_iter().try_for_each(sys::wait)
+}
+
+/// One writer uses `sendfile`, once, while all of them write.
+pub(super) fn switched(job: &Job) -> io::Result<()> {
+    let write = |writer: usize| {
+        for (number, line) in lines(job.case.stdout, "out", job.seed, writer).into_iter().enumerate() {
+            if (writer, number) == (0, 50 + job.seed as usize % 100) {
+                moved::send_all(1, &line)?;
+            } else {
+                sys::write_all(1, &line)?;
             }
         }
         Ok(())
