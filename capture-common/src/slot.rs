@@ -138,16 +138,9 @@ pub struct OutputStream {
     pub switchers: AtomicU64,
     /// With [`SWITCHED`], position of the next byte.
     pub relayed: AtomicU64,
-    /// What `written` would be if calls were still captured, as long as one that the switch has overtaken may return.
-    pub returned: AtomicU64,
-    /// Until when that is, by `CLOCK_MONOTONIC` in ns; 0 before the stream is switched.
+    /// Until when a call that the switch has overtaken may return, by `CLOCK_MONOTONIC` in ns; 0 before the stream is
+    /// switched.
     pub settled_at: AtomicU64,
-    /// 1 while an exit is held against the pipe.
-    pub lock: AtomicU64,
-    /// 1 once more was in the pipe than calls had returned: from then on it cannot be told which call was overtaken.
-    pub masked: AtomicU64,
-    /// Zero.
-    pub reserved: [AtomicU64; 5],
 }
 
 /// One container.
@@ -184,8 +177,8 @@ pub struct ContainerSlot {
     pub streams: [OutputStream; 2],
 }
 
-const _: () = assert!(size_of::<OutputStream>() == 192);
-const _: () = assert!(size_of::<ContainerSlot>() == 640);
+const _: () = assert!(size_of::<OutputStream>() == 128);
+const _: () = assert!(size_of::<ContainerSlot>() == 512);
 
 /// How many [`CgroupHint`]s there are, one for each value of the lower bits of a cgroup's id; a power of two.
 pub const CGROUP_HINTS: u32 = 4096;

@@ -7,6 +7,7 @@ use capture_common::{
 };
 
 use crate::output::Walk;
+use crate::overtaken::Switch;
 use crate::pipe::Tally;
 
 const BPF_F_MMAPABLE: u32 = 1 << 10;
@@ -46,6 +47,10 @@ pub static RELAYED: HashMap<u64, u32> = HashMap::with_max_entries(2 * DEFAULT_CA
 /// writing to it.
 #[map]
 pub static REPLACED: LruHashMap<u64, u32> = LruHashMap::with_max_entries(DEFAULT_CAPACITY, 0);
+
+/// Slot × 2 + stream → what is known of its switch to the relay.
+#[map]
+pub static SWITCHES: Array<Switch> = Array::with_max_entries(2 * DEFAULT_CAPACITY, 0);
 
 /// Threads whose write call entered when its descriptor had been replaced.
 #[map]

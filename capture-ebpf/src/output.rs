@@ -14,11 +14,12 @@ use capture_common::{
 
 use crate::files::{self, File, Inode};
 use crate::maps::{Draft, GLOBALS, SCRATCH, SLOTS, Scratch};
+use crate::overtaken::{self, Kind};
 use crate::replaced;
 use crate::ring;
 use crate::syscalls::{Abi, Call, Registers};
 use crate::verifier::{at_most, get, probe_user};
-use crate::{account, container, overtaken};
+use crate::{account, container};
 
 const PAYLOAD: u64 = MAX_PAYLOAD as u64;
 
@@ -54,22 +55,13 @@ pub fn wrote(
     };
     let counters = stream_at(slot, stream);
     let is_switched = get(&counters.side) > Side::Switching as u64;
-    let mut position = if is_switched { SWITCHED } else { account::written(counters, accepted) };
-    let mut length = accepted;
+    let position = if is_switched { SWITCHED } else { account::written(counters, accepted) };
     if position & SWITCHED != 0 {
-        if !overtaken::is_possible(counters) {
-            return None;
-        }
-        length = overtaken::before_switch(task, fd as u32, index * 2 + u32::from(stream), accepted);
-        if length == 0 {
-            return None;
-        }
-        position = overtaken::position()?;
+        let entry = index * 2 + u32::from(stream);
+        return overtaken::wrote(task, registers.0, entry, accepted, Kind::of(call, abi).0);
     }
     let globals = GLOBALS.get(0)?;
-    let source = Source { globals, slot, index, stream, via: Via::Write, call, abi };
-    capture(&source, position, buffer, count, length);
-    Some(())
+    capture(&Source { globals, slot, index, stream, via: Via::Write, call, abi }, position, buffer, count, accepted)
 }
 
 /// What is being captured.
@@ -124,13 +116,17 @@ fn writer(globals: &GlobalCounters) -> (u64, u64, [u8; COMM_LEN]) {
 /// them is at `position` of the stream.
 #[inline(always)]
 pub fn capture(source: &Source<'_>, position: u64, buffer: u64, count: u64, accepted: u64) -> Option<()> {
-    let &Source { slot, index, stream, call, abi, .. } = source;
-    let stream_at = stream_at(slot, stream);
-    if call == Call::Write && accepted <= PAYLOAD {
-        ring::copy_in(source, stream_at, position, buffer, accepted);
+    if source.call == Call::Write && accepted <= PAYLOAD {
+        ring::copy_in(source, stream_at(source.slot, source.stream), position, buffer, accepted);
         return Some(());
     }
+    capture_in_steps(source, position, buffer, count, accepted)
+}
 
+/// [`capture`], whatever the call.
+#[inline(always)]
+pub fn capture_in_steps(source: &Source<'_>, position: u64, buffer: u64, count: u64, accepted: u64) -> Option<()> {
+    let &Source { slot, index, stream, call, abi, .. } = source;
     // SAFETY: a plain helper; the scratch entry is this CPU's, and preemption is off.
     let Scratch { draft, walk, .. } = unsafe { &mut *SCRATCH.get_ptr_mut(bpf_get_smp_processor_id())? };
     draft.header = source.header(position, accepted);
@@ -150,7 +146,7 @@ pub fn capture(source: &Source<'_>, position: u64, buffer: u64, count: u64, acce
     unsafe { bpf_loop(MAX_STEPS, step as *mut c_void, core::ptr::null_mut(), 0) };
     let rest = walk.left + walk.filled;
     if rest > 0 {
-        account::lost(stream_at, LostReason::Truncated, rest);
+        account::lost(stream_at(slot, stream), LostReason::Truncated, rest);
     }
     Some(())
 }

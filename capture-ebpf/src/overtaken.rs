@@ -7,16 +7,17 @@
 //! have returned, the rest was there before.
 
 use core::ffi::c_void;
+use core::sync::atomic::AtomicU64;
 
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_loop};
-use capture_common::{LostReason, OutputStream, SWITCHED};
+use capture_common::{LostReason, OutputStream, SWITCHED, Via};
 
 use crate::files::{File, Inode};
-use crate::maps::{RETURNED, SLOTS};
-use crate::output::{stream_at, stream_of};
-use crate::syscalls::{Abi, Bypass, Registers};
+use crate::maps::{GLOBALS, RETURNED, SLOTS, SWITCHES};
+use crate::output::{Source, stream_at, stream_of};
+use crate::syscalls::{Abi, Bypass, Call, Registers};
 use crate::verifier::{compare_exchange, fetch_add, get, set};
-use crate::{account, container, pipe};
+use crate::{account, container, output, pipe};
 
 /// For how long after a switch, in ns: longer than a task that can run waits for a CPU.
 const SETTLING: u64 = 1_000_000_000;
@@ -32,11 +33,32 @@ const MAX_WAITS: u32 = 1 << 12;
 const GO_ON: i64 = 0;
 const STOP: i64 = 1;
 
+/// What is known of a stream's switch, as long as a call that it has overtaken may return.
+#[repr(C)]
+pub struct Switch {
+    /// What [`written`](OutputStream::written) would be if calls were still captured.
+    returned: AtomicU64,
+    /// 1 once more was in the pipe than calls had returned: from then on it cannot be told which call was overtaken.
+    masked: AtomicU64,
+    /// 1 while an exit is held against the pipe.
+    lock: AtomicU64,
+}
+
 /// A stream is about to be switched.
 #[inline(always)]
 pub fn begin(stream: &OutputStream) {
     // SAFETY: a plain helper.
     set(&stream.settled_at, unsafe { bpf_ktime_get_ns() } + SETTLING);
+}
+
+/// A stream (slot × 2 + stream) is to be switched now, with so many bytes captured.
+#[inline(always)]
+pub fn prepare(entry: u32, captured: u64) -> Option<()> {
+    let switch = SWITCHES.get(entry)?;
+    set(&switch.returned, captured);
+    set(&switch.masked, 0);
+    set(&switch.lock, 0);
+    Some(())
 }
 
 /// Whether a stream has been switched so lately that a call that this has overtaken may still return.
@@ -57,36 +79,77 @@ pub fn has_read(stream: &OutputStream, pipe: Option<u64>) -> Option<()> {
 #[inline(always)]
 pub fn moved(task: *const c_void, registers: Registers, bypass: Bypass, abi: Abi, returned: u64) -> Option<()> {
     let Bypass::Argument(position) = bypass else { return None };
-    let (_, slot) = container::captured(task)?;
+    let (index, slot) = container::captured(task)?;
     let descriptor = registers.arguments(abi)[position] as u32;
-    let stream = stream_at(slot, stream_of(slot, File::of_fd(task, descriptor)?.inode()?)?);
-    if is_possible(stream) {
-        fetch_add(&stream.returned, returned);
+    let which = stream_of(slot, File::of_fd(task, descriptor)?.inode()?)?;
+    if is_possible(stream_at(slot, which)) {
+        fetch_add(&SWITCHES.get(index * 2 + u32::from(which))?.returned, returned);
     }
     Some(())
 }
 
-/// A call that wrote `accepted` bytes to a stream (slot × 2 + stream) has returned, and [`is_possible`]: how many of them,
-/// from the first, were in the pipe before the switch and are in nobody's account. [`position`] tells where they belong.
-#[inline(never)]
-pub fn before_switch(task: *const c_void, descriptor: u32, entry: u32, accepted: u64) -> u64 {
-    let Some(slot) = SLOTS.get(entry / 2) else { return 0 };
-    let stream = stream_at(slot, (entry % 2) as u8);
-    let Some(pipe) = pipe_of(task, descriptor, stream) else { return 0 };
-    fetch_add(&stream.returned, accepted);
-    // Where the lock cannot be had, another call's exit will find what is missing, or the stream's end.
-    if !lock(entry) {
-        return 0;
+/// What [`wrote`] needs to know of a call, in one register.
+#[derive(Clone, Copy)]
+pub struct Kind(pub u32);
+
+impl Kind {
+    const VECTOR: u32 = 1;
+    const COMPAT: u32 = 2;
+    const X32: u32 = 4;
+
+    #[inline(always)]
+    pub fn of(call: Call, abi: Abi) -> Self {
+        let vector = if call == Call::WriteVector { Self::VECTOR } else { 0 };
+        let narrow = match abi {
+            Abi::Native => 0,
+            Abi::Compat => Self::COMPAT,
+            Abi::X32 => Self::X32,
+        };
+        Self(vector | narrow)
     }
-    let length = settle(stream, pipe, entry, accepted).unwrap_or(0);
-    unlock(stream);
-    length
+
+    #[inline(always)]
+    fn call(self) -> Call {
+        if self.0 & Self::VECTOR != 0 { Call::WriteVector } else { Call::Write }
+    }
+
+    #[inline(always)]
+    fn abi(self) -> Abi {
+        if self.0 & Self::COMPAT != 0 {
+            Abi::Compat
+        } else if self.0 & Self::X32 != 0 {
+            Abi::X32
+        } else {
+            Abi::Native
+        }
+    }
 }
 
-/// Position of the first byte that [`before_switch`] has just found.
-#[inline(always)]
-pub fn position() -> Option<u64> {
-    Some(pipe::tally()?.answer)
+/// A call that wrote `accepted` bytes to a switched stream (slot × 2 + stream) has returned. Those that were in the pipe
+/// before the switch, and are in nobody's account, are captured: they are the first ones.
+#[inline(never)]
+pub fn wrote(task: *const c_void, registers: *const c_void, entry: u32, accepted: u64, kind: u32) -> Option<()> {
+    let slot = SLOTS.get(entry / 2)?;
+    let which = (entry % 2) as u8;
+    let stream = stream_at(slot, which);
+    if !is_possible(stream) {
+        return None;
+    }
+    let (call, abi) = (Kind(kind).call(), Kind(kind).abi());
+    let [descriptor, buffer, count] = Registers(registers).arguments(abi);
+    let pipe = pipe_of(task, descriptor as u32, stream)?;
+    let switch = SWITCHES.get(entry)?;
+    fetch_add(&switch.returned, accepted);
+    // Where the lock cannot be had, another call's exit will find what is missing, or the stream's end.
+    if !lock(entry) {
+        return None;
+    }
+    let found = settle(stream, switch, pipe, entry, accepted);
+    set(&switch.lock, 0);
+    let (position, length) = found?;
+    let globals = GLOBALS.get(0)?;
+    let source = Source { globals, slot, index: entry / 2, stream: which, via: Via::Write, call, abi };
+    output::capture_in_steps(&source, position, buffer, count, length)
 }
 
 /// The relay has read the end of a stream: no call is under way any more.
@@ -118,31 +181,27 @@ fn lock(entry: u32) -> bool {
 
 extern "C" fn try_lock(_: u64, _: *mut c_void) -> i64 {
     let Some(tally) = pipe::tally() else { return STOP };
-    let Some(stream) = tally.stream() else { return STOP };
-    if compare_exchange(&stream.lock, 0, 1) {
+    let Some(switch) = SWITCHES.get(tally.entry()) else { return STOP };
+    if compare_exchange(&switch.lock, 0, 1) {
         tally.answer = 1;
         return STOP;
     }
     GO_ON
 }
 
+/// Position and number of the bytes that the call which returns now had put in before the switch.
 #[inline(always)]
-fn unlock(stream: &OutputStream) {
-    set(&stream.lock, 0);
-}
-
-#[inline(always)]
-fn settle(stream: &OutputStream, pipe: u64, entry: u32, accepted: u64) -> Option<u64> {
+fn settle(stream: &OutputStream, switch: &Switch, pipe: u64, entry: u32, accepted: u64) -> Option<(u64, u64)> {
     let is_first = is_first(stream);
     let missing = missing(pipe, entry)?;
-    pipe::tally()?.answer = account::relayed(stream, missing);
+    let position = account::relayed(stream, missing);
     let may_be_its_own = is_first && (missing == accepted || (missing < accepted && accepted > AS_A_WHOLE));
-    if get(&stream.masked) != 0 || !may_be_its_own {
+    if get(&switch.masked) != 0 || !may_be_its_own {
         // A call's that returned while it was not to be seen. Its memory is out of reach.
         account::lost(stream, LostReason::Fault, missing);
         return None;
     }
-    Some(missing)
+    Some((position, missing))
 }
 
 /// Bytes that calls have returned and that have not been put into the pipe since the switch.
@@ -170,8 +229,8 @@ fn is_first(stream: &OutputStream) -> bool {
 /// Asks for what has been put into the pipe since the switch, once it stands still and all reads are counted.
 extern "C" fn look_once(_: u64, _: *mut c_void) -> i64 {
     let Some(tally) = pipe::tally() else { return STOP };
-    let Some(stream) = tally.stream() else { return STOP };
-    let (returned, marked) = (get(&stream.returned), get(&stream.mark));
+    let (Some(stream), Some(switch)) = (tally.stream(), SWITCHES.get(tally.entry())) else { return STOP };
+    let (returned, marked) = (get(&switch.returned), get(&stream.mark));
     let (relayed, skip) = (get(&stream.relayed), get(&stream.skip));
     let Some(stood_still) = pipe::count(tally) else { return STOP };
     let is_counted = pipe::is_where_it_was(marked, tally.mark) && get(&stream.mark) == marked;
@@ -182,10 +241,10 @@ extern "C" fn look_once(_: u64, _: *mut c_void) -> i64 {
     if put > returned {
         // Another call has put it there and is to return: soon, or else nobody can tell which of the calls that return
         // was before the switch, only how much all of them were.
-        if get(&stream.masked) == 0 && !tally.is_quiet(LONG) {
+        if get(&switch.masked) == 0 && !tally.is_quiet(LONG) {
             return GO_ON;
         }
-        set(&stream.masked, 1);
+        set(&switch.masked, 1);
         return STOP;
     }
     tally.answer = returned - put;

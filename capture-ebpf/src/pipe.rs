@@ -43,6 +43,12 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Slot × 2 + stream that is looked at.
+    #[inline(always)]
+    pub fn entry(&self) -> u32 {
+        self.entry as u32
+    }
+
     /// The stream that is looked at.
     #[inline(always)]
     pub fn stream(&self) -> Option<&'static OutputStream> {

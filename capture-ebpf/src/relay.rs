@@ -207,7 +207,7 @@ fn look(pipe: u64, entry: u32, stream: &OutputStream) -> Option<()> {
     unsafe { bpf_loop(MAX_LOOKS, look_once as *mut c_void, core::ptr::null_mut(), 0) };
     if tally.answer == 0 {
         // It never stood still. What is moved must be captured all the same.
-        prepare(stream, tally, get(&stream.written));
+        prepare(stream, tally, get(&stream.written))?;
         fetch_add(&stream.written, SWITCHED);
     }
     Some(())
@@ -215,11 +215,11 @@ fn look(pipe: u64, entry: u32, stream: &OutputStream) -> Option<()> {
 
 /// Sets what is needed as soon as the stream is switched.
 #[inline(always)]
-fn prepare(stream: &OutputStream, tally: &Tally, captured: u64) {
+fn prepare(stream: &OutputStream, tally: &Tally, captured: u64) -> Option<()> {
     set(&stream.relayed, captured);
-    set(&stream.returned, captured);
     set(&stream.skip, tally.bytes);
     set(&stream.mark, tally.mark);
+    overtaken::prepare(tally.entry(), captured)
 }
 
 extern "C" fn look_once(_: u64, _: *mut c_void) -> i64 {
@@ -230,7 +230,9 @@ extern "C" fn look_once(_: u64, _: *mut c_void) -> i64 {
     if !stood_still || !tally.is_quiet(QUIET) {
         return GO_ON;
     }
-    prepare(stream, tally, captured);
+    if prepare(stream, tally, captured).is_none() {
+        return STOP;
+    }
     // Fails where a call was captured meanwhile: what it wrote may have come into the pipe after the look.
     if !compare_exchange(&stream.written, captured, captured | SWITCHED) {
         return GO_ON;

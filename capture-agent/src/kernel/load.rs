@@ -101,6 +101,7 @@ impl KernelConfig {
             .override_global("CONFIG", &global, true)
             .map_max_entries("RECORDS", self.ring_size)
             .map_max_entries("SLOTS", self.capacity)
+            .map_max_entries("SWITCHES", self.capacity.saturating_mul(2))
             .map_max_entries("FREE_SLOTS", self.capacity)
             .map_max_entries("CGROUPS", self.capacity.saturating_mul(CGROUPS_PER_CONTAINER).max(MIN_CGROUPS))
             .map_max_entries("SCRATCH", cpus)

@@ -158,13 +158,9 @@ impl Kernel {
                 terminal,
                 switchers,
                 relayed,
-                returned,
                 settled_at,
-                lock,
-                masked,
-                reserved: _,
             } = stream;
-            let captured = [written, submitted, relayed, returned, settled_at, lock, masked];
+            let captured = [written, submitted, relayed, settled_at];
             for field in [inode, device, side, skip, mark, address, terminal, switchers].into_iter().chain(captured) {
                 field.store(0, Relaxed);
             }
