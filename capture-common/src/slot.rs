@@ -139,7 +139,7 @@ pub struct OutputStream {
     /// With [`SWITCHED`], position of the next byte.
     pub relayed: AtomicU64,
     /// Until when a call that the switch has overtaken may return, by `CLOCK_MONOTONIC` in ns; 0 before the stream is
-    /// switched.
+    /// switched, and once somebody has found that it is over.
     pub settled_at: AtomicU64,
 }
 

@@ -38,8 +38,14 @@ const STOP: i64 = 1;
 pub struct Switch {
     /// What [`written`](OutputStream::written) would be if calls were still captured.
     returned: AtomicU64,
-    /// 1 once more was in the pipe than calls had returned: from then on it cannot be told which call was overtaken.
+    /// Calls that are among those and have not been held against the pipe yet.
+    returning: AtomicU64,
+    /// 1 once it cannot be told any more which call was overtaken: more was in the pipe than calls had returned, or less by what was
+    /// nobody's, or a call could not be held against it.
     masked: AtomicU64,
+    /// Lengths of calls that were their threads' first and found nothing missing, as a set of their lowest six bits: each may have
+    /// been overtaken, if another one of that length was under way.
+    unnoticed: AtomicU64,
     /// 1 while an exit is held against the pipe.
     lock: AtomicU64,
 }
@@ -56,7 +62,9 @@ pub fn begin(stream: &OutputStream) {
 pub fn prepare(entry: u32, captured: u64) -> Option<()> {
     let switch = SWITCHES.get(entry)?;
     set(&switch.returned, captured);
+    set(&switch.returning, 0);
     set(&switch.masked, 0);
+    set(&switch.unnoticed, 0);
     set(&switch.lock, 0);
     Some(())
 }
@@ -64,8 +72,20 @@ pub fn prepare(entry: u32, captured: u64) -> Option<()> {
 /// Whether a stream has been switched so lately that a call that this has overtaken may still return.
 #[inline(always)]
 pub fn is_possible(stream: &OutputStream) -> bool {
+    if get(&stream.written) & SWITCHED == 0 {
+        return false;
+    }
+    let settled = get(&stream.settled_at);
+    if settled == 0 {
+        return false;
+    }
     // SAFETY: a plain helper.
-    get(&stream.written) & SWITCHED != 0 && unsafe { bpf_ktime_get_ns() } < get(&stream.settled_at)
+    if unsafe { bpf_ktime_get_ns() } < settled {
+        return true;
+    }
+    // Nobody has to ask for the time any more.
+    compare_exchange(&stream.settled_at, settled, 0);
+    false
 }
 
 /// The exit of a read of the relay has been counted.
@@ -137,19 +157,38 @@ pub fn wrote(task: *const c_void, registers: *const c_void, entry: u32, accepted
     }
     let (call, abi) = (Kind(kind).call(), Kind(kind).abi());
     let [descriptor, buffer, count] = Registers(registers).arguments(abi);
-    let pipe = pipe_of(task, descriptor as u32, stream)?;
     let switch = SWITCHES.get(entry)?;
+    fetch_add(&switch.returning, 1);
+    // Before the lock: whoever holds it may be waiting for this. And before all that may fail: a call that is not among them would
+    // hide one that was overtaken.
     fetch_add(&switch.returned, accepted);
-    // Where the lock cannot be had, another call's exit will find what is missing, or the stream's end.
-    if !lock(entry) {
-        return None;
-    }
-    let found = settle(stream, switch, pipe, entry, accepted);
-    set(&switch.lock, 0);
+    let found = hold_against_pipe(task, descriptor as u32, stream, switch, entry, accepted);
+    fetch_add(&switch.returning, u64::MAX);
     let (position, length) = found?;
     let globals = GLOBALS.get(0)?;
     let source = Source { globals, slot, index: entry / 2, stream: which, via: Via::Write, call, abi };
     output::capture_in_steps(&source, position, buffer, count, length)
+}
+
+/// Position and number of the bytes that the call which returns now had put in before the switch.
+#[inline(always)]
+fn hold_against_pipe(
+    task: *const c_void,
+    descriptor: u32,
+    stream: &OutputStream,
+    switch: &Switch,
+    entry: u32,
+    accepted: u64,
+) -> Option<(u64, u64)> {
+    let pipe = pipe_of(task, descriptor, stream);
+    if pipe.is_none() || !lock(entry) {
+        // Another call's exit will find what is missing, or the stream's end; and must not take it for its own.
+        set(&switch.masked, 1);
+        return None;
+    }
+    let found = settle(stream, switch, pipe?, entry, accepted);
+    set(&switch.lock, 0);
+    found
 }
 
 /// The relay has read the end of a stream: no call is under way any more.
@@ -189,19 +228,35 @@ extern "C" fn try_lock(_: u64, _: *mut c_void) -> i64 {
     GO_ON
 }
 
-/// Position and number of the bytes that the call which returns now had put in before the switch.
+/// The same, with the lock.
 #[inline(always)]
 fn settle(stream: &OutputStream, switch: &Switch, pipe: u64, entry: u32, accepted: u64) -> Option<(u64, u64)> {
     let is_first = is_first(stream);
-    let missing = missing(pipe, entry)?;
+    let Some(missing) = missing(pipe, entry) else {
+        if is_first {
+            set(&switch.unnoticed, get(&switch.unnoticed) | bit(accepted));
+        }
+        return None;
+    };
     let position = account::relayed(stream, missing);
     let may_be_its_own = is_first && (missing == accepted || (missing < accepted && accepted > AS_A_WHOLE));
-    if get(&switch.masked) != 0 || !may_be_its_own {
-        // A call's that returned while it was not to be seen. Its memory is out of reach.
+    // They are asked in this order, because a call that gives up is not among the ones after it is among the others.
+    let may_be_anothers =
+        get(&switch.returning) != 1 || get(&switch.masked) != 0 || get(&switch.unnoticed) & bit(missing) != 0;
+    if may_be_anothers || !may_be_its_own {
+        // A call's that returned while it was not to be seen, or one's that is about to be held against the pipe. Its memory is out
+        // of reach, or will be. It may have been only a part, and the rest be as long as another call.
+        set(&switch.masked, 1);
         account::lost(stream, LostReason::Fault, missing);
         return None;
     }
     Some((position, missing))
+}
+
+/// A length, as an element of a set.
+#[inline(always)]
+fn bit(length: u64) -> u64 {
+    1 << (length & 63)
 }
 
 /// Bytes that calls have returned and that have not been put into the pipe since the switch.
@@ -220,7 +275,7 @@ fn is_first(stream: &OutputStream) -> bool {
     // SAFETY: a plain helper; the map's values are numbers.
     unsafe {
         let thread = bpf_get_current_pid_tgid() as u32;
-        let is_first = RETURNED.get(thread).is_none_or(|last| *last != switch);
+        let is_first = switch != 0 && RETURNED.get(thread).is_none_or(|last| *last != switch);
         let _ = RETURNED.insert(thread, switch, 0);
         is_first
     }
