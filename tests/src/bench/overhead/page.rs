@@ -160,8 +160,13 @@ fn beside_the_copy(long: &Bar, figures: &Figures) -> Option<String> {
     let takes = figures.best(long.setting, Place::Container, Operation::Output100)? - copy(Operation::Output100)?;
     let nothing = figures.best(Setting::Nothing, Place::Host, long.operation)?;
     let leaves = long.ratio * nothing - copy(long.operation)?;
+    let together = (copy(long.operation)? + takes) / nothing;
     let attach = long.setting.attach()?.flag();
-    Some(format!("`{attach}`, {takes:.0} with 100 B, and the bar of {}× leaves {leaves:.0} with 8 KiB", long.ratio))
+    Some(format!(
+        "`{attach}`, {takes:.0} with 100 B, and the bar of {}× leaves {leaves:.0} with 8 KiB: the copy of those and as much as with 100 B are \
+         {together:.2}×",
+        long.ratio
+    ))
 }
 
 /// What `raw` takes of an unrelated call beside its hooks, and what its bar leaves.
