@@ -17,7 +17,7 @@ pub use slot::{
 };
 
 /// Version of everything in this crate; part of every pin path.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// Largest payload of one record, in bytes. One full pipe of 16 pages, so that the usual largest burst is one record.
 pub const MAX_PAYLOAD: usize = 64 * 1024;

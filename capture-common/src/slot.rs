@@ -204,16 +204,12 @@ pub struct GlobalCounters {
     pub refused: AtomicU64,
     /// Lifecycle records (opened, ended) that found no room in the ring buffer. The slot's state tells the same later.
     pub lifecycle_dropped: AtomicU64,
-    /// Streams that are captured at the relay now; while there are none, reads cost nothing.
-    pub relay_streams: AtomicU64,
-    /// Outputs that were replaced under a thread's hands; until the first, calls cost nothing more.
-    pub replaced: AtomicU64,
     /// A [`ReaderState`]: what the agent's reader does, so that it is woken when it needs to be and no more.
     pub reader: AtomicU64,
     /// 1 while records are to name the command that wrote them.
     pub identify: AtomicU64,
     /// Zero.
-    pub reserved: [AtomicU64; 2],
+    pub reserved: [AtomicU64; 4],
 }
 
 /// What the agent's reader of the ring buffer does.

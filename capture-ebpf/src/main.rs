@@ -33,26 +33,16 @@ use crate::syscalls::{Abi, Call, Class, Registers};
 pub fn raw_sys_exit(ctx: BtfTracePointContext) -> i32 {
     // Nearly all calls end here.
     match syscalls::class(Registers(ctx.arg(0)).number()) {
-        Class::OTHERS => {}
         Class::WRITES => raw_written(ctx.as_ptr()),
-        class => raw_relays(ctx.as_ptr(), class),
+        Class::READS if relay::is_any() => raw_relayed(ctx.as_ptr()),
+        Class::BYPASSES if relay::is_any() => _ = raw_moved(ctx.as_ptr()),
+        _ => {}
     }
     0
 }
 
 /// What follows stands apart from the programs that begin it, because every system call of the host passes those: a function that
 /// needs registers beyond a call, many of them or much of the stack begins by saving the ones and finding the other.
-#[inline(never)]
-fn raw_relays(ctx: *mut c_void, class: u8) {
-    if relay::is_any() {
-        match class {
-            Class::READS => raw_relayed(ctx),
-            Class::BYPASSES => _ = raw_moved(ctx),
-            _ => {}
-        }
-    }
-}
-
 #[inline(never)]
 fn raw_written(ctx: *mut c_void) {
     if BtfTracePointContext::new(ctx).arg::<i64>(1) <= 0 {
@@ -103,17 +93,10 @@ pub fn raw_sys_enter(ctx: BtfTracePointContext) -> i32 {
     // Nearly all calls end here.
     match syscalls::class_of_long(ctx.arg(1)) {
         Class::OTHERS | Class::READS => {}
-        Class::WRITES => raw_writes(ctx.as_ptr()),
+        Class::WRITES if !replaced::is_any() => {}
         class => _ = raw_entered(ctx.as_ptr(), class),
     }
     0
-}
-
-#[inline(never)]
-fn raw_writes(ctx: *mut c_void) {
-    if replaced::is_any() {
-        raw_entered(ctx, Class::WRITES);
-    }
 }
 
 #[inline(never)]

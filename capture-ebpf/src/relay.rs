@@ -6,6 +6,7 @@
 //! relay's reads are taken. Bytes and order are then exactly the engine's. A stream that was switched once stays there.
 
 use core::ffi::c_void;
+use core::sync::atomic::AtomicU64;
 
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_loop};
 use capture_common::{ContainerSlot, OutputStream, RELAY_ALWAYS, RELAY_WHEN_NEEDED, SWITCHED, Side, Via};
@@ -29,6 +30,13 @@ const MAX_WAITS: u32 = 1 << 16;
 const QUIET: u64 = 1000;
 /// `-EIO`: what reading the master side gives when the slave side has been closed.
 const TERMINAL_CLOSED: i64 = -5;
+
+/// Streams that are captured at the relay now. While there are none, reads cost a load: see `replaced`.
+static STREAMS: AtomicU64 = AtomicU64::new(0);
+/// What the agent adds to that, modulo 2^64: streams that it knows of first, less those that it knows to have ended.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.agent")]
+static STREAMS_OF_AGENT: AtomicU64 = AtomicU64::new(0);
 
 const GO_ON: i64 = 0;
 const STOP: i64 = 1;
@@ -111,14 +119,14 @@ fn watch(slot: &ContainerSlot, stream: &OutputStream, key: u64, entry: u32) -> O
         set(&stream.switchers, 0);
         return None;
     }
-    fetch_add(&GLOBALS.get(0)?.relay_streams, 1);
+    fetch_add(&STREAMS, 1);
     Some(())
 }
 
 /// Whether any stream is taken at its relay.
 #[inline(always)]
 pub fn is_any() -> bool {
-    GLOBALS.get(0).is_some_and(|globals| get(&globals.relay_streams) != 0)
+    get(&STREAMS).wrapping_add(get(&STREAMS_OF_AGENT)) != 0
 }
 
 /// A read call of any process has returned, and [`is_any`].
@@ -144,7 +152,7 @@ pub fn read(registers: Registers, returned: i64) -> Option<()> {
     if returned == 0 || (returned == TERMINAL_CLOSED && terminal.is_some()) {
         overtaken::ended(stream, inode, entry);
         let _ = RELAYED.remove(key);
-        fetch_add(&globals.relay_streams, u64::MAX);
+        fetch_add(&STREAMS, u64::MAX);
         set(&stream.side, Side::Closed as u64);
         return None;
     }

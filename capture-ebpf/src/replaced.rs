@@ -6,15 +6,20 @@
 //! call that had entered before is told from a later one by the later one's own entry.
 
 use core::ffi::c_void;
+use core::sync::atomic::AtomicU64;
 
 use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
 
 use crate::container;
 use crate::files::{self, File};
-use crate::maps::{ENTERED_LATER, GLOBALS, REPLACED, SLOTS};
+use crate::maps::{ENTERED_LATER, REPLACED, SLOTS};
 use crate::output::stream_of;
 use crate::syscalls::{Abi, Registers};
 use crate::verifier::{fetch_add, get};
+
+/// Outputs that were replaced under a thread's hands. No map of ours, because every write of the host asks: so it is a load, which
+/// needs neither the stack nor a register across a call.
+static COUNT: AtomicU64 = AtomicU64::new(0);
 
 /// A call that replaces or closes the descriptor that is its argument `position` has entered.
 #[inline(always)]
@@ -26,14 +31,14 @@ pub fn replacing(task: *const c_void, registers: Registers, position: usize, abi
     let descriptor = registers.arguments(abi)[position] as u32;
     let stream = stream_of(slot, File::of_fd(task, descriptor)?.inode()?)?;
     REPLACED.insert(key(descriptor), index * 2 + u32::from(stream), 0).ok()?;
-    fetch_add(&GLOBALS.get(0)?.replaced, 1);
+    fetch_add(&COUNT, 1);
     Some(())
 }
 
 /// Whether an output was ever replaced under a thread's hands.
 #[inline(always)]
 pub fn is_any() -> bool {
-    GLOBALS.get(0).is_some_and(|globals| get(&globals.replaced) != 0)
+    get(&COUNT) != 0
 }
 
 /// A write call has entered, and [`is_any`]: if its descriptor was replaced before, it has nothing to do with the output, unless the

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
-use aya::maps::{HashMap, Map, MapData, RingBuf, Stack};
+use aya::maps::{Array, HashMap, Map, MapData, RingBuf, Stack};
 use aya::programs::{BtfTracePoint, Program, ProgramError, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
@@ -69,6 +69,9 @@ pub struct Kernel {
     pub(super) free: Stack<MapData, u32>,
     pub(super) relays: HashMap<MapData, u32, u32>,
     pub(super) relayed: HashMap<MapData, u64, u32>,
+    /// What is added to the kernel side's own count of streams that are captured at the relay, and where.
+    pub(super) relay_streams: u64,
+    pub(super) relay_streams_map: Array<MapData, u64>,
     pub(super) side: CaptureSide,
     records: Option<RingBuf<MapData>>,
     ring_size: u32,
@@ -124,6 +127,8 @@ impl KernelConfig {
             free,
             relays: take_map(&mut ebpf, "RELAYS")?,
             relayed: take_map(&mut ebpf, "RELAYED")?,
+            relay_streams: 0,
+            relay_streams_map: take_map(&mut ebpf, ".data.agent")?,
             side: self.side,
             records: Some(take_map(&mut ebpf, "RECORDS")?),
             ring_size: self.ring_size,

@@ -100,13 +100,20 @@ impl Kernel {
             for (which, (stream, found)) in (0..).zip(slot.streams.iter().zip(streams.inodes)) {
                 let Some((inode, _)) = found else { continue };
                 if self.relayed.insert(inode, index * 2 + which, 0).is_ok() {
-                    self.table.globals().relay_streams.fetch_add(1, Relaxed);
+                    self.count_relayed(1);
                     stream.written.store(SWITCHED, Relaxed);
                     stream.side.store(Side::Relay as u64, Relaxed);
                 }
             }
         }
         slot.state.store(SlotState::Open as u64, std::sync::atomic::Ordering::Release);
+    }
+
+    /// Adds to the streams that the kernel side looks for at the relay, modulo 2^64.
+    fn count_relayed(&mut self, streams: u64) {
+        self.relay_streams = self.relay_streams.wrapping_add(streams);
+        // Not fatal where it fails: the index is there, and the value a number.
+        let _ = self.relay_streams_map.set(0, self.relay_streams, 0);
     }
 
     /// [`open`](Self::open), unless the kernel side has seen the init execute.
@@ -136,7 +143,7 @@ impl Kernel {
                 let terminal = stream.terminal.load(Relaxed);
                 let key = if terminal == 0 { stream.inode.load(Relaxed) } else { terminal };
                 let _ = self.relayed.remove(&key);
-                table.globals().relay_streams.fetch_sub(1, Relaxed);
+                self.count_relayed(u64::MAX);
             }
         }
         for field in [&slot.cgroup_id, &slot.init_pid, &slot.relay_pid, &slot.opened_at, &slot.ended_at] {
