@@ -41,11 +41,11 @@ impl Reader {
 
     /// Sleeps until there is work, at most for `timeout`; whether it is time to stop.
     pub(super) fn sleep(&mut self, timeout: Duration) -> bool {
-        let rests = std::mem::take(&mut self.has_read);
+        let rests = std::mem::take(&mut self.has_read) || self.pace.rest.expects_more();
         let table = Arc::clone(&self.table);
         let asleep = Asleep::new(table.globals(), rests);
         // Nobody wakes for what was submitted before the kernel side knew that it has to.
-        if !rests && (self.drain(BATCH_RECORDS) || self.has_read) {
+        if !rests && (self.drain(BATCH_RECORDS, u64::MAX) || self.has_read) {
             return false;
         }
         let longest = match (rests, self.ring_use.bytes()) {
