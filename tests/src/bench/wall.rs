@@ -33,6 +33,8 @@ enum Presence {
     Copy,
     /// The same, and its reader counts the lines and hands them over to a thread that writes them to `/dev/null`.
     CopyAndHandOver,
+    /// The same, and that thread makes records of JSON of them.
+    CopyHandOverAndEncode,
     /// The copy, and its reader puts records of JSON together, which JSON takes as well.
     CopyAndEncode,
     /// The same, and appends them to a file.
@@ -42,11 +44,12 @@ enum Presence {
     AgentOfCalls,
 }
 
-const PRESENCES: [Presence; 10] = [
+const PRESENCES: [Presence; 11] = [
     Presence::Hooks,
     Presence::HooksOfCalls,
     Presence::Copy,
     Presence::CopyAndHandOver,
+    Presence::CopyHandOverAndEncode,
     Presence::CopyAndEncode,
     Presence::CopyAndAppend,
     Presence::Agent(Collector::AgentNull),
@@ -119,7 +122,7 @@ pub(super) fn run(options: Options) -> Result<()> {
          a row, {} of the first and {} to a file, in {containers} containers or more, their geometric mean and its standard\nerror. “Hooks alone” are programs that return at \
          once, on the entry and exit of every system call, or for attach mode `syscalls` on the exit of three; “copy alone” is a program on the former that\ncopies each write into a ring buffer of \
          the same size and nothing else, as in [overhead](overhead.md); “and a thread that writes it” has its reader count the lines and hand them over, a quarter of a megabyte at a time, to one that \
-         writes them to `/dev/null`;\n“and JSON” has its one reader look at each line there for what would\nhave \
+         writes them to `/dev/null`, or, where it “makes JSON of it”, their records;\n“and JSON” has its one reader look at each line there for what would\nhave \
          to be escaped, and copy its record together from it and what is the same for all; “and a file” appends those, half a megabyte a write as the agent's file sink does. The agent runs all the time: without\nmeans that the writer \
          is moved to a cgroup that is nobody's container. So its ratio to a host without any collector is its own times that\nof \
          the hooks alone, which is what is held against the bar. The last column is what CPU time alone allows: that of the whole host\n\
@@ -253,6 +256,7 @@ impl Presence {
             Self::HooksOfCalls => "hooks of `syscalls` alone",
             Self::Copy => "copy alone",
             Self::CopyAndHandOver => "copy and a thread that writes it alone",
+            Self::CopyHandOverAndEncode => "copy and a thread that makes JSON of it alone",
             Self::CopyAndEncode => "copy and JSON alone",
             Self::CopyAndAppend => "copy, JSON and a file alone",
             Self::Agent(collector) => collector.title(),
@@ -266,7 +270,7 @@ impl Presence {
             Self::Agent(Collector::AgentNull) => Some((Self::Hooks, Self::CopyAndHandOver)),
             Self::AgentOfCalls => Some((Self::HooksOfCalls, Self::CopyAndHandOver)),
             Self::Agent(Collector::AgentJson) => Some((Self::Hooks, Self::CopyAndAppend)),
-            Self::Agent(_) => Some((Self::Hooks, Self::CopyAndEncode)),
+            Self::Agent(_) => Some((Self::Hooks, Self::CopyHandOverAndEncode)),
             _ => None,
         }
     }

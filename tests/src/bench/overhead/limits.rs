@@ -68,8 +68,27 @@ impl Limit {
     /// # Errors
     /// When the object is not built, or the kernel refuses it.
     pub(in crate::bench) fn copy_and_hand_over() -> Result<Self> {
+        let mut null = File::create("/dev/null").context("/dev/null")?;
+        // It ends the reader, which `Limit::lost` tells.
+        Self::hand_over_to(move |batch| null.write_all(batch).expect("/dev/null can be written"))
+    }
+
+    /// The same, and that thread makes a record of JSON of each line of 100 bytes and writes those: what an agent does whose sinks encode.
+    ///
+    /// # Errors
+    /// When the object is not built, or the kernel refuses it.
+    pub(in crate::bench) fn copy_and_hand_over_to_encode() -> Result<Self> {
+        let mut null = File::create("/dev/null").context("/dev/null")?;
+        let mut encoded = Vec::with_capacity(TAKEN);
+        Self::hand_over_to(move |batch| {
+            // As above.
+            encode(batch, &mut encoded, |encoded| null.write_all(encoded).expect("/dev/null can be written"));
+        })
+    }
+
+    fn hand_over_to(write: impl FnMut(&[u8]) + Send + 'static) -> Result<Self> {
         let cpu = Arc::new(AtomicU64::new(0));
-        let mut limit = Self::load(Setting::CopyRaw, handed_over(Arc::clone(&cpu))?)?;
+        let mut limit = Self::load(Setting::CopyRaw, handed_over(Arc::clone(&cpu), write))?;
         limit.cpu_of_other = cpu;
         Ok(limit)
     }
@@ -81,7 +100,11 @@ impl Limit {
     /// When the object is not built, or the kernel refuses it.
     pub(in crate::bench) fn copy_and_encode() -> Result<Self> {
         let mut encoded = Vec::with_capacity(TAKEN);
-        Self::load(Setting::CopyRaw, move |record| encode(record, &mut encoded))
+        Self::load(Setting::CopyRaw, move |record| {
+            encode(record, &mut encoded, |encoded| {
+                black_box(encoded);
+            });
+        })
     }
 
     /// The same, and it puts them together in pieces that it appends to a new file, the way the agent's file sink does.
@@ -222,37 +245,38 @@ fn taken() -> impl FnMut(&[u8]) + Send + 'static {
     }
 }
 
-/// Takes records out of the ring buffer, and has another thread write them. It ends with the reader.
-fn handed_over(cpu: Arc<AtomicU64>) -> Result<impl FnMut(&[u8]) + Send + 'static> {
-    let mut null = File::create("/dev/null").context("/dev/null")?;
+/// Takes records out of the ring buffer, and has another thread write them by `write`. It ends with the reader.
+fn handed_over(
+    cpu: Arc<AtomicU64>,
+    mut write: impl FnMut(&[u8]) + Send + 'static,
+) -> impl FnMut(&[u8]) + Send + 'static {
     // As much on the way as the agent's queue has room for.
     let (full, taken) = mpsc::sync_channel::<Vec<u8>>(QUEUE / TAKEN);
     let (written, free) = mpsc::channel::<Vec<u8>>();
     thread::spawn(move || {
         for mut batch in taken {
-            // It ends the reader, which `Limit::lost` tells.
-            null.write_all(&batch).expect("/dev/null can be written");
+            write(&batch);
             batch.clear();
             let _ = written.send(batch);
             cpu.store(plain::cpu_nanos(), Relaxed);
         }
     });
     let mut batch = Vec::with_capacity(TAKEN);
-    Ok(move |record: &[u8]| {
+    move |record: &[u8]| {
         if batch.len() + record.len() > TAKEN {
             let next = free.try_recv().unwrap_or_else(|_| Vec::with_capacity(TAKEN));
             full.send(std::mem::replace(&mut batch, next)).expect("the other thread writes");
         }
         black_box(memchr::memchr_iter(b'\n', record).count());
         batch.extend_from_slice(record);
-    })
+    }
 }
 
-/// Makes records of JSON of the lines in it.
-fn encode(record: &[u8], encoded: &mut Vec<u8>) {
-    for line in record.chunks_exact(LINE) {
+/// Makes records of JSON of the lines in it, and has `write` have them, a quarter of a megabyte at a time.
+fn encode(lines: &[u8], encoded: &mut Vec<u8>, mut write: impl FnMut(&[u8])) {
+    for line in lines.chunks_exact(LINE) {
         if encoded.len() + LINE + SAME.len() > TAKEN {
-            black_box(&encoded);
+            write(encoded);
             encoded.clear();
         }
         black_box(plain::is_plain(line));

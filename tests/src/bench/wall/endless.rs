@@ -62,6 +62,7 @@ impl Measured {
             Presence::HooksOfCalls => Limit::hooks_of_calls()?,
             Presence::Copy => Limit::copy()?,
             Presence::CopyAndHandOver => Limit::copy_and_hand_over()?,
+            Presence::CopyHandOverAndEncode => Limit::copy_and_hand_over_to_encode()?,
             Presence::CopyAndEncode => Limit::copy_and_encode()?,
             Presence::CopyAndAppend => Limit::copy_and_append(&directory.path().join("plain"))?,
             Presence::Agent(collector) => return agent(collector.start(stage, &[])?),
