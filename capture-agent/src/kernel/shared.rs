@@ -92,24 +92,12 @@ impl RingUse {
         Ok(Self { consumer: map(0)?, producer: map(1)? })
     }
 
-    /// Where the kernel side is: bytes of all records that were ever given room, with their heads.
-    #[must_use]
-    pub fn submitted(&self) -> u64 {
-        position(&self.producer)
-    }
-
-    /// Where the reader is: bytes of all records that it has read, with their heads.
-    #[must_use]
-    pub fn consumed(&self) -> u64 {
-        position(&self.consumer)
-    }
-
     /// Bytes that wait to be read, with the records' heads.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         // The reader's own position moves only up to the kernel's, so this order never gives a negative number.
-        let consumed = self.consumed();
-        self.submitted().saturating_sub(consumed)
+        let consumed = position(&self.consumer);
+        position(&self.producer).saturating_sub(consumed)
     }
 }
 

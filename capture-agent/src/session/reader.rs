@@ -36,9 +36,6 @@ const BATCH_BYTES: usize = 256 << 10;
 /// comes.
 const LEDGER_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A reader that has more than one part in so many of the ring buffer yet to read does not rest.
-const BEHIND: u64 = 16;
-
 /// So many bytes between two ticks are much to do.
 const MUCH: usize = 4 << 20;
 
@@ -175,15 +172,11 @@ impl Reader {
         let wards = self.config.fanout.wards();
         let _priority = self.take_priority(&wards);
         let mut next_tick = Instant::now();
-        let mut goal = self.ring_use.submitted();
         loop {
             if self.pace.is_idle {
                 self.follow_names(Instant::now());
             }
-            let is_due = Instant::now() >= next_tick;
-            // A look has to know whether the ring buffer was empty. Otherwise what comes meanwhile is for after a rest: a reader
-            // that follows a writer takes the memory out of its hands, for each record that it writes.
-            let more = self.drain(BATCH_RECORDS, if is_due { u64::MAX } else { goal });
+            let more = self.drain(BATCH_RECORDS);
             if self.bytes_read > MUCH {
                 self.bytes_read = 0;
                 wards.call_warden();
@@ -193,7 +186,7 @@ impl Reader {
                 self.pace.is_idle = false;
                 next_tick = next_tick.min(now + TICK);
             }
-            if is_due {
+            if now >= next_tick {
                 self.tick(now, false);
                 next_tick = self.next_tick(now);
                 self.bytes_read = 0;
@@ -202,16 +195,13 @@ impl Reader {
             if more {
                 continue;
             }
-            // Not where it waits for a record to be completed: whoever does that may need this CPU.
-            let is_behind = self.ring_use.consumed() >= goal && self.ring_use.bytes() > self.ring_size / BEHIND;
-            if !is_behind && self.sleep(next_tick.saturating_duration_since(Instant::now())) {
+            if self.sleep(next_tick.saturating_duration_since(Instant::now())) {
                 break;
             }
-            goal = self.ring_use.submitted();
         }
         // Nothing is counted as written from here on, so that what is in the ring buffer is all there will be.
         self.config.kernel.lock().unwrap_or_else(PoisonError::into_inner).detach();
-        while self.drain(BATCH_RECORDS, u64::MAX) {
+        while self.drain(BATCH_RECORDS) {
             self.hand_on(Instant::now());
         }
         self.tick(Instant::now(), true);
@@ -226,23 +216,20 @@ impl Reader {
         self.write_ledger();
     }
 
-    /// Reads up to `limit` records, none that begins at the position `goal` or later; whether there may be more.
-    pub(super) fn drain(&mut self, limit: usize, goal: u64) -> bool {
+    /// Reads up to `limit` records; whether there may be more.
+    pub(super) fn drain(&mut self, limit: usize) -> bool {
         let read_before = self.bytes_read;
-        let more = self.read(limit, goal);
+        let more = self.read(limit);
         self.pace.rest.add(self.bytes_read - read_before);
         more
     }
 
-    fn read(&mut self, limit: usize, goal: u64) -> bool {
+    fn read(&mut self, limit: usize) -> bool {
         self.ring_high_water = self.ring_high_water.max(self.ring_use.bytes());
         let now = Instant::now();
         let read_before = self.bytes_read;
         let mut consumed = Consumed::new(Arc::clone(&self.table), self.ring_size);
         for _ in 0..limit {
-            if self.ring_use.consumed() >= goal {
-                return false;
-            }
             let Some(item) = self.ring.next() else { return false };
             self.has_read = true;
             let Some(record) = decode(&item) else {

@@ -45,7 +45,7 @@ impl Reader {
         let table = Arc::clone(&self.table);
         let asleep = Asleep::new(table.globals(), rests);
         // Nobody wakes for what was submitted before the kernel side knew that it has to.
-        if !rests && (self.drain(BATCH_RECORDS, u64::MAX) || self.has_read) {
+        if !rests && (self.drain(BATCH_RECORDS) || self.has_read) {
             return false;
         }
         let longest = match (rests, self.ring_use.bytes()) {
