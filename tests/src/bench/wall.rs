@@ -60,9 +60,9 @@ const PRESENCES: [Presence; 11] = [
 const BAR: f64 = 1.15;
 /// Ratios for each container.
 const CYCLES: usize = 16;
-/// The same, of what all that is held against the bar is multiplied with: next to nothing, so that its error must be small.
+/// The same, of what is as close to the bar as its error, and of the hooks that it is multiplied with.
 const MANY_CYCLES: usize = 32;
-/// The same, of what the CPUs have no time for anyway.
+/// The same, of what is far from it, or not held against it.
 const FEW_CYCLES: usize = 8;
 const LINE: usize = 100;
 /// Of one window: how fast the writer gets on keeps for about a second, by itself.
@@ -90,7 +90,16 @@ struct Pair {
 #[derive(Clone, Default)]
 struct Outcome {
     pairs: Vec<Pair>,
-    lost: f64,
+    lost: Lost,
+}
+
+/// Bytes that a collector does not have.
+#[derive(Clone, Copy, Default)]
+struct Lost {
+    /// Because the ring buffer had no room.
+    ring: f64,
+    /// Because the queue of a sink had none.
+    queue: f64,
 }
 
 /// Measures, prints and writes the page.
@@ -118,8 +127,8 @@ pub(super) fn run(options: Options) -> Result<()> {
         "# Wall time\n\n{machine} Written by `cargo xtask bench wall`.\n\n\
          One container writes lines of {LINE} bytes without end, 4 KiB a write, log driver `none`, and what is measured is \
          switched on and off:\nwindows of {} s, of which every other is without it. A ratio is that of the writer's rate \
-         without, right before and right after, to its\nrate with it, so it is that of wall times for the same bytes; {} ratios \
-         a row, {} of the first and {} to a file, in {containers} containers or more, their geometric mean and its standard\nerror. “Hooks alone” are programs that return at \
+         without, right before and right after, to its\nrate with it, so it is that of wall times for the same bytes; given are the geometric mean of as many as the second column says, in \
+         {containers} containers or more, and its standard\nerror. “Hooks alone” are programs that return at \
          once, on the entry and exit of every system call, or for attach mode `syscalls` on the exit of three; “copy alone” is a program on the former that\ncopies each write into a ring buffer of \
          the same size and nothing else, as in [overhead](overhead.md); “and a thread that writes it” has its reader count the lines and hand them over, a quarter of a megabyte at a time, to one that \
          writes them to `/dev/null`, or, where it “makes JSON of it”, their records;\n“and JSON” has its one reader look at each line there for what would\nhave \
@@ -128,12 +137,9 @@ pub(super) fn run(options: Options) -> Result<()> {
          the hooks alone, which is what is held against the bar. The last column is what CPU time alone allows: that of the whole host\n\
          without it and the collector's own, shared by {} CPUs that are never idle. What the wall time is made of: \
          [decision 0017](../decisions/0017-wall-time.md).\n\n\
-         | | MB/s without | MB/s with | × wall time | CPUs busy without | with | collector s per GB | bytes lost | × at least |\n\
-         |---|---|---|---|---|---|---|---|---|\n",
+         | | ratios | MB/s without | MB/s with | × wall time | CPUs busy without | with | collector s per GB | bytes lost in the ring buffer | in a queue | × at least |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|\n",
         WINDOW.as_secs_f64(),
-        containers * CYCLES,
-        containers * MANY_CYCLES,
-        containers * FEW_CYCLES,
         machine::cpus().len(),
     );
     let mut verdict = String::from("\n| | bar | measured | |\n|---|---|---|---|\n");
@@ -161,14 +167,16 @@ fn row(page: &mut String, presence: Presence, outcome: &Outcome) {
     let (ratio, error) = outcome.ratio();
     let _ = writeln!(
         page,
-        "| {} | {:.0} | {:.0} | {ratio:.3} ± {error:.3} | {:.2} | {:.2} | {:.2} | {:.0} | {:.2} |",
+        "| {} | {} | {:.0} | {:.0} | {ratio:.3} ± {error:.3} | {:.2} | {:.2} | {:.2} | {:.0} | {:.0} | {:.2} |",
         presence.title(),
+        outcome.pairs.len(),
         outcome.median(|pair| pair.alone.rate) / 1e6,
         outcome.median(|pair| pair.with.rate) / 1e6,
         outcome.median(|pair| pair.alone.busy),
         outcome.median(|pair| pair.with.busy),
         outcome.own(),
-        outcome.lost,
+        outcome.lost.ring,
+        outcome.lost.queue,
         outcome.median(Pair::at_least),
     );
 }
@@ -244,9 +252,13 @@ impl Presence {
 
     const fn cycles(self) -> usize {
         match self {
-            Self::Hooks => MANY_CYCLES,
-            Self::CopyAndAppend | Self::Agent(Collector::AgentJson) => FEW_CYCLES,
-            _ => CYCLES,
+            Self::Hooks
+            | Self::HooksOfCalls
+            | Self::CopyAndHandOver
+            | Self::Agent(Collector::AgentNull)
+            | Self::AgentOfCalls => MANY_CYCLES,
+            Self::CopyHandOverAndEncode | Self::Agent(Collector::AgentDefault) => CYCLES,
+            Self::Copy | Self::CopyAndEncode | Self::CopyAndAppend | Self::Agent(_) => FEW_CYCLES,
         }
     }
 

@@ -188,14 +188,14 @@ impl Running {
         }
     }
 
-    /// Bytes of all containers that the agent has lost or dropped so far.
+    /// Bytes of all containers that the agent has lost so far, and those that it has dropped.
     ///
     /// # Errors
     /// When it is no agent, or does not answer.
-    pub(crate) fn lost_so_far(&self) -> Result<f64> {
+    pub(crate) fn lost_so_far(&self) -> Result<(f64, f64)> {
         let scrape = self.scrape()?;
         let sum = |name| scrape.by_container(name).values().sum::<f64>();
-        Ok(sum("log_capturer_lost_bytes_total") + sum("log_capturer_dropped_bytes_total"))
+        Ok((sum("log_capturer_lost_bytes_total"), sum("log_capturer_dropped_bytes_total")))
     }
 
     /// What the agent says it lost or dropped, when everything written is accounted for.

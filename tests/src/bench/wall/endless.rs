@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use capture_writers::flood::Flood;
 use tempfile::TempDir;
 
-use super::{LINE, Outcome, Pair, Presence, WINDOW, Window};
+use super::{LINE, Lost, Outcome, Pair, Presence, WINDOW, Window};
 use crate::bench::load::{Collector, Running, Stage, Writers};
 use crate::bench::machine;
 use crate::bench::overhead::Limit;
@@ -92,11 +92,13 @@ impl Measured {
         }
     }
 
-    /// Bytes.
-    fn lost(&self) -> Result<f64> {
+    fn lost(&self) -> Result<Lost> {
         match self {
-            Self::Agent(running) => running.lost_so_far(),
-            Self::Limit { limit, .. } => Ok(limit.lost()? as f64),
+            Self::Agent(running) => {
+                let (ring, queue) = running.lost_so_far()?;
+                Ok(Lost { ring, queue })
+            }
+            Self::Limit { limit, .. } => Ok(Lost { ring: limit.lost()? as f64, queue: 0.0 }),
         }
     }
 }
@@ -151,7 +153,9 @@ impl<'a> Endless<'a> {
             outcome.pairs.push(Pair { alone, with });
             before = after;
         }
-        outcome.lost += measured.lost()?;
+        let lost = measured.lost()?;
+        outcome.lost.ring += lost.ring;
+        outcome.lost.queue += lost.queue;
         self.enter(&self.home)
     }
 
