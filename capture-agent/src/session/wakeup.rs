@@ -29,7 +29,8 @@ impl Reader {
         // More than a quarter of what one container may hold of it.
         let is_late = move || size < PATIENT_RING || ring_use.bytes() > size / 8;
         let refused = |error| {
-            tracing::warn!(%error, "the reader has no priority: on a busy machine it may come late, and output be lost");
+            tracing::warn!(%error, "the reader has no priority: on a busy machine it may come late, and output be lost; give the agent \
+                CAP_SYS_NICE and, in a container, real-time budget (--cpu-rt-runtime)");
         };
         let Ok(ward) = wards.enter(is_late).map_err(refused) else { return (None, None) };
         let alone = |error| {
