@@ -33,8 +33,12 @@ enum Presence {
     Copy,
     /// The same, and its reader counts the lines and hands them over to a thread that writes them to `/dev/null`.
     CopyAndHandOver,
-    /// The same, and that thread makes records of JSON of them.
-    CopyHandOverAndEncode,
+    /// The same, and both sides ask whose a write is, stamp and count it.
+    AccountAndHandOver,
+    /// The same on the hooks of attach mode `syscalls`.
+    AccountOfCallsAndHandOver,
+    /// As [`AccountAndHandOver`](Self::AccountAndHandOver), and that thread makes records of JSON of them.
+    AccountHandOverAndEncode,
     /// The copy, and its reader puts records of JSON together, which JSON takes as well.
     CopyAndEncode,
     /// The same, and appends them to a file.
@@ -44,12 +48,14 @@ enum Presence {
     AgentOfCalls,
 }
 
-const PRESENCES: [Presence; 11] = [
+const PRESENCES: [Presence; 13] = [
     Presence::Hooks,
     Presence::HooksOfCalls,
     Presence::Copy,
     Presence::CopyAndHandOver,
-    Presence::CopyHandOverAndEncode,
+    Presence::AccountAndHandOver,
+    Presence::AccountOfCallsAndHandOver,
+    Presence::AccountHandOverAndEncode,
     Presence::CopyAndEncode,
     Presence::CopyAndAppend,
     Presence::Agent(Collector::AgentNull),
@@ -131,7 +137,8 @@ pub(super) fn run(options: Options) -> Result<()> {
          {containers} containers or more, and its standard\nerror. “Hooks alone” are programs that return at \
          once, on the entry and exit of every system call, or for attach mode `syscalls` on the exit of three; “copy alone” is a program on the former that\ncopies each write into a ring buffer of \
          the same size and nothing else, as in [overhead](overhead.md); “and a thread that writes it” has its reader count the lines and hand them over, a quarter of a megabyte at a time, to one that \
-         writes them to `/dev/null`, or, where it “makes JSON of it”, their records;\n“and JSON” has its one reader look at each line there for what would\nhave \
+         writes them to `/dev/null`, or, where it “makes JSON of it”, their records;\n“account” is that both sides ask which cgroup has written them, when, and where among its bytes they stand, and count \
+         them, which takes less\nthan the agent has to do: it does not ask which file a descriptor stands for, nor bounds what one container holds of the ring buffer;\n“and JSON” has its one reader look at each line there for what would\nhave \
          to be escaped, and copy its record together from it and what is the same for all; “and a file” appends those, half a megabyte a write as the agent's file sink does. The agent runs all the time: without\nmeans that the writer \
          is moved to a cgroup that is nobody's container. So its ratio to a host without any collector is its own times that\nof \
          the hooks alone, which is what is held against the bar. The last column is what CPU time alone allows: that of the whole host\n\
@@ -252,13 +259,15 @@ impl Presence {
 
     const fn cycles(self) -> usize {
         match self {
-            Self::Hooks
-            | Self::HooksOfCalls
-            | Self::CopyAndHandOver
-            | Self::Agent(Collector::AgentNull)
-            | Self::AgentOfCalls => MANY_CYCLES,
-            Self::CopyHandOverAndEncode | Self::Agent(Collector::AgentDefault) => CYCLES,
-            Self::Copy | Self::CopyAndEncode | Self::CopyAndAppend | Self::Agent(_) => FEW_CYCLES,
+            Self::Hooks | Self::AccountAndHandOver | Self::Agent(Collector::AgentNull) => MANY_CYCLES,
+            Self::HooksOfCalls
+            | Self::AccountOfCallsAndHandOver
+            | Self::AgentOfCalls
+            | Self::AccountHandOverAndEncode
+            | Self::Agent(Collector::AgentDefault) => CYCLES,
+            Self::Copy | Self::CopyAndHandOver | Self::CopyAndEncode | Self::CopyAndAppend | Self::Agent(_) => {
+                FEW_CYCLES
+            }
         }
     }
 
@@ -268,7 +277,9 @@ impl Presence {
             Self::HooksOfCalls => "hooks of `syscalls` alone",
             Self::Copy => "copy alone",
             Self::CopyAndHandOver => "copy and a thread that writes it alone",
-            Self::CopyHandOverAndEncode => "copy and a thread that makes JSON of it alone",
+            Self::AccountAndHandOver => "copy, account and a thread that writes it alone",
+            Self::AccountOfCallsAndHandOver => "copy, account and a thread, hooks of `syscalls`, alone",
+            Self::AccountHandOverAndEncode => "copy, account and a thread that makes JSON of it alone",
             Self::CopyAndEncode => "copy and JSON alone",
             Self::CopyAndAppend => "copy, JSON and a file alone",
             Self::Agent(collector) => collector.title(),
@@ -279,10 +290,10 @@ impl Presence {
     /// Of the agent: what it costs a writer that it does not capture, and what does no more than it has to do as well.
     fn beneath(self) -> Option<(Self, Self)> {
         match self {
-            Self::Agent(Collector::AgentNull) => Some((Self::Hooks, Self::CopyAndHandOver)),
-            Self::AgentOfCalls => Some((Self::HooksOfCalls, Self::CopyAndHandOver)),
+            Self::Agent(Collector::AgentNull) => Some((Self::Hooks, Self::AccountAndHandOver)),
+            Self::AgentOfCalls => Some((Self::HooksOfCalls, Self::AccountOfCallsAndHandOver)),
             Self::Agent(Collector::AgentJson) => Some((Self::Hooks, Self::CopyAndAppend)),
-            Self::Agent(_) => Some((Self::Hooks, Self::CopyHandOverAndEncode)),
+            Self::Agent(_) => Some((Self::Hooks, Self::AccountHandOverAndEncode)),
             _ => None,
         }
     }

@@ -19,14 +19,18 @@ pub(super) enum Setting {
     CopyOnly,
     /// The same, and on the entry one that returns at once: the hooks of attach mode `raw`.
     CopyRaw,
+    /// The same hooks; the program on the exit also asks which cgroup has written that, stamps and counts it.
+    AccountRaw,
     /// The same as [`EmptyRaw`](Self::EmptyRaw) for attach mode `syscalls`.
     EmptySyscalls,
+    /// The same as [`AccountRaw`](Self::AccountRaw) for attach mode `syscalls`.
+    AccountSyscalls,
     Raw,
     Syscalls,
 }
 
 impl Setting {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Nothing,
         Self::EmptyRaw,
         Self::Raw,
@@ -34,7 +38,9 @@ impl Setting {
         Self::EmptyExit,
         Self::CopyOnly,
         Self::CopyRaw,
+        Self::AccountRaw,
         Self::EmptySyscalls,
+        Self::AccountSyscalls,
         Self::Syscalls,
     ];
 

@@ -1,8 +1,10 @@
-//! What cannot be undercut: programs that return at once, one that only asks which task a write is of, and one that does nothing but copy.
+//! What cannot be undercut: programs that return at once, one that only asks which task a write is of, one that does nothing but copy,
+//! and one that accounts for what it copies.
 
 use std::fs::File;
 use std::hint::black_box;
 use std::io::Write as _;
+use std::mem::offset_of;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,6 +19,7 @@ use aya::programs::tp_btf::BtfTracePointLink;
 use aya::programs::trace_point::TracePointLink;
 use aya::programs::{BtfTracePoint, TracePoint};
 use aya::{Btf, Ebpf};
+use capture_common::RecordHeader;
 
 use super::figures::Setting;
 use crate::bench::load::plain::{self, Plain};
@@ -68,27 +71,47 @@ impl Limit {
     /// # Errors
     /// When the object is not built, or the kernel refuses it.
     pub(in crate::bench) fn copy_and_hand_over() -> Result<Self> {
-        let mut null = File::create("/dev/null").context("/dev/null")?;
-        // It ends the reader, which `Limit::lost` tells.
-        Self::hand_over_to(move |batch| null.write_all(batch).expect("/dev/null can be written"))
+        Self::hand_over_to(Setting::CopyRaw, null()?)
     }
 
-    /// The same, and that thread makes a record of JSON of each line of 100 bytes and writes those: what an agent does whose sinks encode.
+    /// The same, and both sides ask whose a write is, when it was and where among its cgroup's bytes it stands, and count it.
     ///
     /// # Errors
     /// When the object is not built, or the kernel refuses it.
-    pub(in crate::bench) fn copy_and_hand_over_to_encode() -> Result<Self> {
-        let mut null = File::create("/dev/null").context("/dev/null")?;
-        let mut encoded = Vec::with_capacity(TAKEN);
-        Self::hand_over_to(move |batch| {
-            // As above.
-            encode(batch, &mut encoded, |encoded| null.write_all(encoded).expect("/dev/null can be written"));
-        })
+    pub(in crate::bench) fn account_and_hand_over() -> Result<Self> {
+        Self::hand_over_to(Setting::AccountRaw, null()?)
     }
 
-    fn hand_over_to(write: impl FnMut(&[u8]) + Send + 'static) -> Result<Self> {
+    /// The same on the hooks of attach mode `syscalls`.
+    ///
+    /// # Errors
+    /// When the object is not built, or the kernel refuses it.
+    pub(in crate::bench) fn account_of_calls_and_hand_over() -> Result<Self> {
+        Self::hand_over_to(Setting::AccountSyscalls, null()?)
+    }
+
+    /// As [`account_and_hand_over`](Self::account_and_hand_over), and that thread makes a record of JSON of each line of 100 bytes and writes those: what an agent does whose sinks encode.
+    ///
+    /// # Errors
+    /// When the object is not built, or the kernel refuses it.
+    pub(in crate::bench) fn account_and_hand_over_to_encode() -> Result<Self> {
+        let mut null = null()?;
+        let mut encoded = Vec::with_capacity(TAKEN);
+        Self::hand_over_to(Setting::AccountRaw, move |batch| encode(batch, &mut encoded, &mut null))
+    }
+
+    fn hand_over_to(setting: Setting, write: impl FnMut(&[u8]) + Send + 'static) -> Result<Self> {
         let cpu = Arc::new(AtomicU64::new(0));
-        let mut limit = Self::load(Setting::CopyRaw, handed_over(Arc::clone(&cpu), write))?;
+        let mut hand_over = handed_over(Arc::clone(&cpu), write);
+        let mut limit = if setting == Setting::CopyRaw {
+            Self::load(setting, hand_over)?
+        } else {
+            let mut accounts = Accounts::default();
+            Self::load(setting, move |record| {
+                accounts.count(record);
+                hand_over(record);
+            })?
+        };
         limit.cpu_of_other = cpu;
         Ok(limit)
     }
@@ -152,8 +175,8 @@ impl Limit {
         for (name, hook) in hooks(setting) {
             btf_program(&mut ebpf, name)?.load(hook, &btf)?;
         }
-        if setting == Setting::EmptySyscalls {
-            classic_program(&mut ebpf)?.load()?;
+        for (name, _) in calls(setting) {
+            classic_program(&mut ebpf, name)?.load()?;
         }
         let mut records = RingBuf::try_from(ebpf.take_map("LIMIT_RECORDS").context("LIMIT_RECORDS")?)?;
         let lost = PerCpuArray::try_from(ebpf.take_map("LIMIT_LOST").context("LIMIT_LOST")?)?;
@@ -210,9 +233,9 @@ impl Limit {
             let link = program.attach()?;
             self.attached.push(Attached::Btf(program.take_link(link)?));
         }
-        if self.setting == Setting::EmptySyscalls {
-            let program = classic_program(&mut self.programs)?;
-            for call in ["sys_exit_write", "sys_exit_writev", "sys_exit_pwritev2"] {
+        for (name, calls) in calls(self.setting) {
+            let program = classic_program(&mut self.programs, name)?;
+            for call in *calls {
                 let link = program.attach("syscalls", call)?;
                 self.attached.push(Attached::Classic(program.take_link(link)?));
             }
@@ -231,6 +254,37 @@ impl Drop for Limit {
         self.ended.store(true, Relaxed);
         let _ = self.reader.take().map(JoinHandle::join);
     }
+}
+
+/// Writes to `/dev/null`.
+fn null() -> Result<impl FnMut(&[u8]) + Send + 'static> {
+    let mut null = File::create("/dev/null").context("/dev/null")?;
+    // It ends the reader, which `Limit::lost` tells.
+    Ok(move |bytes: &[u8]| null.write_all(bytes).expect("/dev/null can be written"))
+}
+
+/// How far each cgroup has got, by the index that the programs give it.
+#[derive(Default)]
+struct Accounts(Vec<u64>);
+
+impl Accounts {
+    /// Notes a record, which begins with its head.
+    fn count(&mut self, record: &[u8]) {
+        let slot = u32::from_ne_bytes(bytes_at(record, offset_of!(RecordHeader, slot))) as usize;
+        let position = u64::from_ne_bytes(bytes_at(record, offset_of!(RecordHeader, position)));
+        let length = u32::from_ne_bytes(bytes_at(record, offset_of!(RecordHeader, length)));
+        if self.0.len() <= slot {
+            self.0.resize(slot + 1, 0);
+        }
+        // What is missing before it was lost, or is on its way from another CPU.
+        black_box(position - self.0[slot].min(position));
+        self.0[slot] = position + u64::from(length);
+    }
+}
+
+fn bytes_at<const LENGTH: usize>(record: &[u8], offset: usize) -> [u8; LENGTH] {
+    // It ends the reader, which `Limit::lost` tells.
+    record[offset..].first_chunk().copied().expect("a record begins with its head")
 }
 
 /// Takes records out of the ring buffer.
@@ -305,7 +359,20 @@ const fn hooks(setting: Setting) -> &'static [(&'static str, &'static str)] {
         Setting::WhoseRaw => &[("whose_exit", "sys_exit"), ("empty_enter", "sys_enter")],
         Setting::CopyOnly => &[("copy_exit", "sys_exit")],
         Setting::CopyRaw => &[("copy_exit", "sys_exit"), ("empty_enter", "sys_enter")],
-        Setting::EmptySyscalls | Setting::Nothing | Setting::Raw | Setting::Syscalls => &[],
+        Setting::AccountRaw => &[("account_exit", "sys_exit"), ("empty_enter", "sys_enter")],
+        Setting::EmptySyscalls | Setting::AccountSyscalls | Setting::Nothing | Setting::Raw | Setting::Syscalls => &[],
+    }
+}
+
+/// The programs, and each one's calls, of a setting that stands for attach mode `syscalls`.
+const fn calls(setting: Setting) -> &'static [(&'static str, &'static [&'static str])] {
+    match setting {
+        Setting::EmptySyscalls => &[("empty_tracepoint", &["sys_exit_write", "sys_exit_writev", "sys_exit_pwritev2"])],
+        Setting::AccountSyscalls => &[
+            ("account_tracepoint", &["sys_exit_write"]),
+            ("empty_tracepoint", &["sys_exit_writev", "sys_exit_pwritev2"]),
+        ],
+        _ => &[],
     }
 }
 
@@ -313,6 +380,6 @@ fn btf_program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Btf
     Ok(ebpf.program_mut(name).context(name)?.try_into()?)
 }
 
-fn classic_program(ebpf: &mut Ebpf) -> Result<&mut TracePoint> {
-    Ok(ebpf.program_mut("empty_tracepoint").context("empty_tracepoint")?.try_into()?)
+fn classic_program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut TracePoint> {
+    Ok(ebpf.program_mut(name).context(name)?.try_into()?)
 }
