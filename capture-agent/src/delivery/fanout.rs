@@ -133,6 +133,13 @@ impl Fanout {
     /// Hands records to every sink that is to have them. Where the queue of the only sink is full, waits a moment while
     /// `may_wait` says so; then records of containers that hold much of it are dropped, and counted.
     pub fn deliver(&self, records: Vec<Record>, may_wait: impl Fn() -> bool) {
+        self.gather(records, may_wait);
+        self.rouse();
+    }
+
+    /// The same for whoever has more at once: sinks that would be done with it in no time are left alone until
+    /// [`rouse`](Self::rouse).
+    pub fn gather(&self, records: Vec<Record>, may_wait: impl Fn() -> bool) {
         if records.is_empty() {
             return;
         }
@@ -163,6 +170,11 @@ impl Fanout {
         for (place, record) in records.iter().enumerate().filter(|(place, _)| unwanted.get(*place) == Some(&true)) {
             fates.filtered(place, record);
         }
+    }
+
+    /// Nothing more comes for a while: sinks take what there is.
+    pub fn rouse(&self) {
+        self.inner.lanes().iter().for_each(|lane| lane.route.rouse());
     }
 
     /// Waits until the sinks have what was handed over, all at once and at most for the grace; says of each what it could

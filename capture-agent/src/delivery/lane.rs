@@ -104,7 +104,8 @@ impl Lane {
         &self.route.counters.name
     }
 
-    /// Takes those of a batch that are meant for it. Where some are not: which ones are.
+    /// Takes those of a batch that are meant for it. Where some are not: which ones are. Its threads may sleep on
+    /// until [`rouse`](Route::rouse).
     pub(super) fn offer(&mut self, records: &Arc<Vec<Record>>, fates: &Arc<Fates>) -> Option<Vec<u32>> {
         self.route.counters.submitted.add(fates.sum);
         let picked = self.filter.as_mut().and_then(|filter| {
@@ -173,6 +174,11 @@ impl Route {
             Some(disk) => disk.nudge(),
             None => self.queue.nudge(),
         }
+    }
+
+    /// Nothing more comes for a while: its threads take what there is.
+    pub(super) fn rouse(&self) {
+        self.queue.rouse();
     }
 
     /// Nothing comes any more: the threads end when they have delivered what waits.

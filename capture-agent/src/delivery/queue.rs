@@ -1,11 +1,13 @@
 //! A bounded queue in memory: the reader of the ring buffer puts in, a sink's thread takes out.
 
 mod full;
+mod rousing;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use self::rousing::Rousing;
 use super::counters::{Counters, reason};
 use super::entry::{Entry, pick};
 use super::fate::{Fates, Part, Sum, cost_of};
@@ -55,6 +57,7 @@ struct State {
     /// What was dropped of what had waited longest.
     evicted: Gaps,
     in_hand: Option<Arc<Load>>,
+    rousing: Rousing,
     /// The worker has taken entries and makes a load of them.
     taking: bool,
     nudged: bool,
@@ -89,6 +92,7 @@ impl Queue {
             refused: Gaps::default(),
             evicted: Gaps::default(),
             in_hand: None,
+            rousing: Rousing::default(),
             taking: false,
             nudged: false,
             closed: false,
@@ -102,13 +106,16 @@ impl Queue {
     pub(super) fn wait_for_room(&self, bytes: u64, patience: Duration, may_wait: impl Fn() -> bool) {
         let deadline = Instant::now() + patience;
         let mut state = self.lock();
+        if state.is_full(bytes) && state.rousing.rouse() {
+            self.filled.notify_one();
+        }
         while state.is_full(bytes) && state.abandoned.is_none() && may_wait() && Instant::now() < deadline {
             state = self.emptied.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     /// Puts in the records of a batch, or those at the `picked` places. Never waits: what finds no room is dropped, and
-    /// counted.
+    /// counted. A worker that is fast may sleep on until [`rouse`](Self::rouse).
     pub(super) fn push(&self, records: &Arc<Vec<Record>>, picked: Option<&[u32]>, fates: &Arc<Fates>) {
         let whole = Part::whole(Arc::clone(fates));
         let (records, part) = match picked {
@@ -149,9 +156,20 @@ impl Queue {
             }
             state.put(Entry::new(records, part, sum, bytes));
         }
+        let State { rousing, waiting, bytes, room, .. } = &mut *state;
+        let is_roused = rousing.put(*waiting, *bytes >= room.capacity / 4);
         // Whoever wakes would have to wait for it.
         drop(state);
-        self.filled.notify_one();
+        if is_roused {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Nothing more comes for a while: has the worker take what there is.
+    pub(super) fn rouse(&self) {
+        if self.lock().rousing.rouse() {
+            self.filled.notify_one();
+        }
     }
 
     /// What the worker is to deliver next. Waits for it up to `patience`, and for more up to the limits' timeout.
@@ -181,7 +199,9 @@ impl Queue {
             if now >= until {
                 return Taken::Idle;
             }
+            state.rousing.sleeps(true);
             state = self.filled.wait_timeout(state, until - now).unwrap_or_else(PoisonError::into_inner).0;
+            state.rousing.sleeps(false);
         }
     }
 
@@ -189,6 +209,7 @@ impl Queue {
     fn join(&self, mut state: MutexGuard<'_, State>, limits: &BatchLimits) -> Taken {
         let entries = state.choose(limits);
         state.taking = true;
+        state.rousing.begin();
         drop(state);
         let load = Arc::new(Entry::join(entries));
         let mut state = self.lock();
@@ -210,6 +231,7 @@ impl Queue {
         if state.in_hand.take().is_some() {
             state.held.remove_records(load.records());
             state.bytes -= load.cost();
+            state.rousing.end(load.cost());
             state.records -= load.records().len() as u64;
         }
         drop(state);

@@ -31,9 +31,8 @@ enum Presence {
     HooksOfCalls,
     /// The copy of each write into a ring buffer, on the hooks that the agent has by default, and nothing more.
     Copy,
-    /// The same, and its reader counts the lines and hands them over to a thread that writes them to `/dev/null`.
-    CopyAndHandOver,
-    /// The same, and both sides ask whose a write is, stamp and count it.
+    /// The same, both sides ask whose a write is, stamp and count it, and its reader counts the lines and hands them over to a thread that
+    /// writes them to `/dev/null`.
     AccountAndHandOver,
     /// The same on the hooks of attach mode `syscalls`.
     AccountOfCallsAndHandOver,
@@ -48,11 +47,10 @@ enum Presence {
     AgentOfCalls,
 }
 
-const PRESENCES: [Presence; 13] = [
+const PRESENCES: [Presence; 12] = [
     Presence::Hooks,
     Presence::HooksOfCalls,
     Presence::Copy,
-    Presence::CopyAndHandOver,
     Presence::AccountAndHandOver,
     Presence::AccountOfCallsAndHandOver,
     Presence::AccountHandOverAndEncode,
@@ -153,12 +151,12 @@ pub(super) fn run(options: Options) -> Result<()> {
     let mut bars = Bars::new("wall time of a writing container, of that without");
     let of = |wanted: Presence| {
         let row = PRESENCES.iter().zip(&outcomes).find(|(presence, _)| **presence == wanted);
-        row.map(|(_, outcome)| (wanted.title(), outcome.ratio())).context("a row is missing")
+        row.map(|(_, outcome)| (wanted.title(), outcome)).context("a row is missing")
     };
     for (presence, outcome) in PRESENCES.into_iter().zip(&outcomes) {
         row(&mut page, presence, outcome);
         if let Some((hooks, simpler)) = presence.beneath() {
-            bar(&mut verdict, presence, outcome, of(hooks)?.1, of(simpler)?);
+            bar(&mut verdict, presence, outcome, of(hooks)?.1.ratio(), of(simpler)?);
         }
         bars.add(presence.title(), outcome.ratio().0);
     }
@@ -189,7 +187,7 @@ fn row(page: &mut String, presence: Presence, outcome: &Outcome) {
 }
 
 /// Writes a row of the verdict. `simpler` is what does no more than the agent has to do as well.
-fn bar(verdict: &mut String, presence: Presence, outcome: &Outcome, hooks: (f64, f64), simpler: (&str, (f64, f64))) {
+fn bar(verdict: &mut String, presence: Presence, outcome: &Outcome, hooks: (f64, f64), simpler: (&str, &Outcome)) {
     let own = outcome.ratio();
     // Nothing gets faster by them; a figure below 1 is an error.
     let ratio = own.0 * hooks.0.max(1.0);
@@ -198,10 +196,16 @@ fn bar(verdict: &mut String, presence: Presence, outcome: &Outcome, hooks: (f64,
     let result = match (ratio <= BAR, outcome.median(Pair::at_least) <= BAR) {
         (true, _) => "met".to_owned(),
         (false, true) => {
-            let (title, (least, error)) = simpler;
+            let (title, simpler) = simpler;
+            let (least, error) = simpler.ratio();
             // What the agent undercuts is no limit.
             let how = if least > BAR && least <= ratio { ", nor with" } else { "; with" };
-            format!("not met{how} {title}: {least:.3} ± {error:.3}")
+            // What is lost need not be read.
+            let lost = match simpler.lost.ring / 1e6 {
+                0.0 => String::new(),
+                lost => format!(", which lost {lost:.0} MB"),
+            };
+            format!("not met{how} {title}: {least:.3} ± {error:.3}{lost}")
         }
         (false, false) => "not met, nor could it be with so many CPUs".to_owned(),
     };
@@ -252,7 +256,7 @@ impl Presence {
     /// before the page cache has so much that writing waits for the disk.
     const fn turns(self) -> usize {
         match self {
-            Self::CopyAndAppend | Self::Agent(Collector::AgentJson) => 4,
+            Self::CopyAndAppend | Self::Agent(Collector::AgentJson) => 8,
             _ => 1,
         }
     }
@@ -265,9 +269,7 @@ impl Presence {
             | Self::AgentOfCalls
             | Self::AccountHandOverAndEncode
             | Self::Agent(Collector::AgentDefault) => CYCLES,
-            Self::Copy | Self::CopyAndHandOver | Self::CopyAndEncode | Self::CopyAndAppend | Self::Agent(_) => {
-                FEW_CYCLES
-            }
+            Self::Copy | Self::CopyAndEncode | Self::CopyAndAppend | Self::Agent(_) => FEW_CYCLES,
         }
     }
 
@@ -276,7 +278,6 @@ impl Presence {
             Self::Hooks => "hooks alone",
             Self::HooksOfCalls => "hooks of `syscalls` alone",
             Self::Copy => "copy alone",
-            Self::CopyAndHandOver => "copy and a thread that writes it alone",
             Self::AccountAndHandOver => "copy, account and a thread that writes it alone",
             Self::AccountOfCallsAndHandOver => "copy, account and a thread, hooks of `syscalls`, alone",
             Self::AccountHandOverAndEncode => "copy, account and a thread that makes JSON of it alone",

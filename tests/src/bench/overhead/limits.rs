@@ -65,16 +65,9 @@ impl Limit {
         Self::load(Setting::CopyRaw, taken())
     }
 
-    /// The same, and its reader counts the lines and hands a quarter of a megabyte at a time over to a thread that writes it to `/dev/null`: what
-    /// an agent does whose sinks must not hold its reader up, but for the question whose lines they are.
-    ///
-    /// # Errors
-    /// When the object is not built, or the kernel refuses it.
-    pub(in crate::bench) fn copy_and_hand_over() -> Result<Self> {
-        Self::hand_over_to(Setting::CopyRaw, null()?)
-    }
-
-    /// The same, and both sides ask whose a write is, when it was and where among its cgroup's bytes it stands, and count it.
+    /// The same, and both sides ask whose a write is, when it was and where among its cgroup's bytes it stands, and count it; its reader counts
+    /// the lines and hands a quarter of a megabyte at a time over to a thread that writes it to `/dev/null`: what an agent does whose sinks
+    /// must not hold its reader up, but for the file that a descriptor stands for.
     ///
     /// # Errors
     /// When the object is not built, or the kernel refuses it.
@@ -103,15 +96,11 @@ impl Limit {
     fn hand_over_to(setting: Setting, write: impl FnMut(&[u8]) + Send + 'static) -> Result<Self> {
         let cpu = Arc::new(AtomicU64::new(0));
         let mut hand_over = handed_over(Arc::clone(&cpu), write);
-        let mut limit = if setting == Setting::CopyRaw {
-            Self::load(setting, hand_over)?
-        } else {
-            let mut accounts = Accounts::default();
-            Self::load(setting, move |record| {
-                accounts.count(record);
-                hand_over(record);
-            })?
-        };
+        let mut accounts = Accounts::default();
+        let mut limit = Self::load(setting, move |record| {
+            accounts.count(record);
+            hand_over(record);
+        })?;
         limit.cpu_of_other = cpu;
         Ok(limit)
     }

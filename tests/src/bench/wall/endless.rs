@@ -61,7 +61,6 @@ impl Measured {
             Presence::Hooks => Limit::hooks()?,
             Presence::HooksOfCalls => Limit::hooks_of_calls()?,
             Presence::Copy => Limit::copy()?,
-            Presence::CopyAndHandOver => Limit::copy_and_hand_over()?,
             Presence::AccountAndHandOver => Limit::account_and_hand_over()?,
             Presence::AccountOfCallsAndHandOver => Limit::account_of_calls_and_hand_over()?,
             Presence::AccountHandOverAndEncode => Limit::account_and_hand_over_to_encode()?,
