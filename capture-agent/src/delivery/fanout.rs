@@ -132,14 +132,9 @@ impl Fanout {
 
     /// Hands records to every sink that is to have them. Where the queue of the only sink is full, waits a moment while
     /// `may_wait` says so; then records of containers that hold much of it are dropped, and counted.
+    ///
+    /// A sink that would be done with it in no time may be left asleep until there is more for it, or until a [pause](Self::pause).
     pub fn deliver(&self, records: Vec<Record>, may_wait: impl Fn() -> bool) {
-        self.gather(records, may_wait);
-        self.rouse();
-    }
-
-    /// The same for whoever has more at once: sinks that would be done with it in no time are left alone until
-    /// [`rouse`](Self::rouse).
-    pub fn gather(&self, records: Vec<Record>, may_wait: impl Fn() -> bool) {
         if records.is_empty() {
             return;
         }
@@ -172,9 +167,10 @@ impl Fanout {
         }
     }
 
-    /// Nothing more comes for a while: sinks take what there is.
-    pub fn rouse(&self) {
-        self.inner.lanes().iter().for_each(|lane| lane.route.rouse());
+    /// To be called before one sleeps who has handed over records: sinks take them. Where it is `for_a_moment`, 2 ms at most, those that have
+    /// just got so much that more is sure to come may sleep on as well.
+    pub fn pause(&self, for_a_moment: bool) {
+        self.inner.lanes().iter().for_each(|lane| lane.route.pause(for_a_moment));
     }
 
     /// Waits until the sinks have what was handed over, all at once and at most for the grace; says of each what it could

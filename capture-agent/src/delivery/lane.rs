@@ -105,7 +105,7 @@ impl Lane {
     }
 
     /// Takes those of a batch that are meant for it. Where some are not: which ones are. Its threads may sleep on
-    /// until [`rouse`](Route::rouse).
+    /// until there is more, or until a [pause](Route::pause).
     pub(super) fn offer(&mut self, records: &Arc<Vec<Record>>, fates: &Arc<Fates>) -> Option<Vec<u32>> {
         self.route.counters.submitted.add(fates.sum);
         let picked = self.filter.as_mut().and_then(|filter| {
@@ -176,9 +176,9 @@ impl Route {
         }
     }
 
-    /// Nothing more comes for a while: its threads take what there is.
-    pub(super) fn rouse(&self) {
-        self.queue.rouse();
+    /// Whoever offers pauses.
+    pub(super) fn pause(&self, for_a_moment: bool) {
+        self.queue.pause(for_a_moment);
     }
 
     /// Nothing comes any more: the threads end when they have delivered what waits.

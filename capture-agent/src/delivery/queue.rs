@@ -115,7 +115,8 @@ impl Queue {
     }
 
     /// Puts in the records of a batch, or those at the `picked` places. Never waits: what finds no room is dropped, and
-    /// counted. A worker that is fast may sleep on until [`rouse`](Self::rouse).
+    /// counted. A worker that is fast may sleep on until there is more, or the reader
+    /// [pauses](Self::pause).
     pub(super) fn push(&self, records: &Arc<Vec<Record>>, picked: Option<&[u32]>, fates: &Arc<Fates>) {
         let whole = Part::whole(Arc::clone(fates));
         let (records, part) = match picked {
@@ -156,8 +157,8 @@ impl Queue {
             }
             state.put(Entry::new(records, part, sum, bytes));
         }
-        let State { rousing, waiting, bytes, room, .. } = &mut *state;
-        let is_roused = rousing.put(*waiting, *bytes >= room.capacity / 4);
+        let State { rousing, waiting, bytes: held, room, .. } = &mut *state;
+        let is_roused = rousing.put(bytes, *waiting, *held >= room.capacity / 4);
         // Whoever wakes would have to wait for it.
         drop(state);
         if is_roused {
@@ -165,9 +166,9 @@ impl Queue {
         }
     }
 
-    /// Nothing more comes for a while: has the worker take what there is.
-    pub(super) fn rouse(&self) {
-        if self.lock().rousing.rouse() {
+    /// Whoever puts in pauses.
+    pub(super) fn pause(&self, for_a_moment: bool) {
+        if self.lock().rousing.pause(for_a_moment) {
             self.filled.notify_one();
         }
     }

@@ -2,6 +2,7 @@ mod fairness;
 mod late;
 mod reload;
 mod retry;
+mod rousing;
 mod shared;
 mod shutdown;
 
@@ -107,6 +108,12 @@ fn fanout(specs: impl IntoIterator<Item = SinkSpec>) -> Fanout {
     let fanout = Fanout::new(GRACE);
     fanout.control().apply(specs.into_iter().map(Change::Add).collect()).unwrap();
     fanout
+}
+
+/// Hands records over, and nothing more for now.
+fn hand_over(fanout: &Fanout, records: Vec<Record>, may_wait: impl Fn() -> bool) {
+    fanout.deliver(records, may_wait);
+    fanout.pause(false);
 }
 
 fn totals(fanout: &Fanout, name: &str) -> SinkTotals {

@@ -58,11 +58,6 @@ impl Rest {
         self.unspent = self.unspent.saturating_add(bytes).min(VAIN_RESTS * BURST);
     }
 
-    /// Whether so much was read since the last one that more is sure to come while the next one lasts.
-    pub(super) fn is_amid_much(&self) -> bool {
-        self.bytes >= BURST / 2
-    }
-
     /// Whether to rest once more where nothing has come, in place of having whoever writes next wake the reader. Waking a thread
     /// takes the writer 25 us on some machines.
     pub(super) fn expects_more(&mut self) -> bool {

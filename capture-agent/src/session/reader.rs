@@ -195,9 +195,8 @@ impl Reader {
             if more {
                 continue;
             }
-            if !self.pace.rest.is_amid_much() {
-                self.config.fanout.rouse();
-            }
+            // It rests after it has read, and looks again.
+            self.config.fanout.pause(self.has_read);
             if self.sleep(next_tick.saturating_duration_since(Instant::now())) {
                 break;
             }
@@ -363,7 +362,7 @@ impl Reader {
             let latency = |record: &Record| Duration::from_nanos(now.saturating_sub(record.completed));
             self.config.ledger.latencies.observe_all(batch.iter().map(latency));
             // What comes meanwhile waits in the ring buffer: three quarters of what one container may hold of it.
-            self.config.fanout.gather(batch, || self.ring_use.bytes() < self.ring_size / 8 * 3);
+            self.config.fanout.deliver(batch, || self.ring_use.bytes() < self.ring_size / 8 * 3);
         }
     }
 

@@ -106,6 +106,7 @@ fn write(fanout: &Fanout, numbers: std::ops::Range<u64>) -> Duration {
         let batch = (first..(first + 100).min(numbers.end)).map(|number| line(&origin, number, 999)).collect();
         let begun = Instant::now();
         fanout.deliver(batch, || true);
+        fanout.pause(false);
         begun.elapsed()
     });
     batches.max().unwrap_or_default()
@@ -209,6 +210,7 @@ fn a_line_that_a_full_disk_takes_in_part_stands_in_its_file_once_when_there_is_r
     let origins = [container(1), container(2)];
     for number in 0..500 {
         fanout.deliver(origins.iter().map(|origin| line(origin, number, 999)).collect(), || false);
+        fanout.pause(false);
     }
     eventually("the disk is full", || totals(&fanout).retries > 3);
     let health = fanout.control().status()[0].health.clone();

@@ -100,6 +100,7 @@ fn agent() {
     while !directory.join("stop").exists() {
         let batch = containers.iter().flat_map(|origin| (next..next + 20).map(|number| line(origin, number, 200)));
         fanout.deliver(batch.collect(), || false);
+        fanout.pause(false);
         next += 20;
         let on_disk = containers.iter().map(|origin| {
             let account = &origin.account.streams[0];

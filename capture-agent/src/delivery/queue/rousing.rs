@@ -1,7 +1,7 @@
 //! When a sink's thread is woken for what was put in.
 //!
 //! To be woken takes it some 10 µs, and whoever wakes it as much. One that needs longer than that for a batch begins at once; one that
-//! does not is let sleep while the reader goes on, and has everything in one go (`docs/decisions/0017-wall-time.md`).
+//! does not is let sleep while output pours in, and has much in one go (`docs/decisions/0017-wall-time.md`).
 
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 const WORTH: Duration = Duration::from_micros(50);
 /// So much always is, in bytes: an eighth of what makes a sink late.
 const ENOUGH: u64 = super::LATE / 8;
+/// Where so many bytes came in one pass of the reader, the next pass is sure to bring more.
+const POURS: u64 = 64 << 10;
 /// What a load took counts for this part of what the next one is thought to take.
 const WEIGHT: u64 = 8;
 
@@ -19,6 +21,8 @@ pub(super) struct Rousing {
     is_asleep: bool,
     /// Something was put in meanwhile.
     has_more: bool,
+    /// Bytes that were put in since the reader last paused.
+    fresh: u64,
     /// When it took what it has in hand.
     begun: Option<Instant>,
     /// What a mebibyte takes it; `None` as long as it has not shown.
@@ -26,11 +30,18 @@ pub(super) struct Rousing {
 }
 
 impl Rousing {
-    /// Something was put in, so that `waiting` bytes are there: whether the thread is to be woken at once, as it is where that `is_much`.
-    pub(super) fn put(&mut self, waiting: u64, is_much: bool) -> bool {
+    /// So many bytes were put in, so that `waiting` are there: whether the thread is to be woken at once, as it is where that `is_much`.
+    pub(super) fn put(&mut self, bytes: u64, waiting: u64, is_much: bool) -> bool {
         self.has_more = true;
+        self.fresh += bytes;
         let is_worth_it = |pace: Duration| share(pace, waiting) >= WORTH;
         (is_much || waiting >= ENOUGH || self.pace.is_none_or(is_worth_it)) && self.rouse()
+    }
+
+    /// The reader pauses: whether the thread is to be woken. Not where it is for a moment only, and so much came that more will.
+    pub(super) fn pause(&mut self, for_a_moment: bool) -> bool {
+        let pours = std::mem::take(&mut self.fresh) >= POURS;
+        !(for_a_moment && pours) && self.rouse()
     }
 
     /// Whether the thread is to be woken for what was put in.
@@ -86,42 +97,54 @@ mod tests {
     }
 
     #[test]
-    fn a_fast_one_sleeps_until_nothing_more_comes_or_there_is_much() {
+    fn a_fast_one_sleeps_while_it_pours_until_there_is_much() {
         let mut rousing = asleep(Duration::from_micros(5));
-        assert!(!rousing.rouse(), "for nothing");
-        assert!(!rousing.put(BATCH, false));
-        assert!(!rousing.put(2 * BATCH, false));
-        assert!(rousing.rouse());
-        assert!(!rousing.rouse(), "once is enough");
+        assert!(!rousing.pause(true), "for nothing");
+        assert!(!rousing.put(BATCH, BATCH, false));
+        assert!(!rousing.pause(true), "more is sure to come");
+        assert!(!rousing.put(BATCH, 2 * BATCH, false));
+        assert!(rousing.put(BATCH, ENOUGH, false));
+        assert!(!rousing.put(BATCH, ENOUGH + BATCH, false), "it is awake");
         rousing.sleeps(true);
-        assert!(!rousing.put(ENOUGH - 1, false));
-        assert!(rousing.put(ENOUGH, false));
+        assert!(rousing.put(1, 1, true), "of a small queue");
+    }
+
+    #[test]
+    fn a_fast_one_is_woken_when_the_reader_pauses_after_little_or_nothing() {
+        let mut rousing = asleep(Duration::from_micros(5));
+        assert!(!rousing.put(BATCH, BATCH, false));
+        assert!(!rousing.pause(true));
+        assert!(rousing.pause(true));
+        assert!(!rousing.pause(true), "once is enough");
         rousing.sleeps(true);
-        assert!(rousing.put(1, true), "of a small queue");
+        assert!(!rousing.put(BATCH, BATCH, false));
+        assert!(rousing.pause(false), "for longer");
+        rousing.sleeps(true);
+        assert!(!rousing.put(100, 100, false));
+        assert!(rousing.pause(true));
     }
 
     #[test]
     fn a_slow_one_and_an_unknown_one_begin_at_once() {
-        assert!(asleep(Duration::from_micros(70)).put(BATCH, false));
+        assert!(asleep(Duration::from_micros(70)).put(BATCH, BATCH, false));
         let mut unknown = Rousing::default();
         unknown.sleeps(true);
-        assert!(unknown.put(1, false));
-        assert!(!unknown.put(1, false), "it is awake");
+        assert!(unknown.put(1, 1, false));
     }
 
     #[test]
     fn one_that_becomes_slow_is_found_out_within_a_few_loads() {
         let mut rousing = asleep(Duration::from_micros(5));
-        let loads = (1..).find(|_| {
+        let loads = (1..1000).find(|_| {
             rousing.took(Duration::from_millis(1), BATCH);
             rousing.sleeps(true);
-            rousing.put(BATCH, false)
+            rousing.put(BATCH, BATCH, false)
         });
         assert_eq!(loads, Some(1));
-        let loads = (1..).find(|_| {
+        let loads = (1..1000).find(|_| {
             rousing.took(Duration::from_micros(5), BATCH);
             rousing.sleeps(true);
-            !rousing.put(BATCH, false)
+            !rousing.put(BATCH, BATCH, false)
         });
         assert!(loads < Some(20), "{loads:?}");
     }

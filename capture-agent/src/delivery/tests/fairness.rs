@@ -23,7 +23,7 @@ fn flood(fanout: &Fanout, noisy: &Arc<Origin>, quiet: &Arc<Origin>) {
         let mut records: Vec<_> = (0..15).map(|number| line(noisy, batch * 17 + number, 64 << 10)).collect();
         records.push(line(quiet, batch * 17 + 15, 100));
         records.push(line(noisy, batch * 17 + 16, 64 << 10));
-        fanout.deliver(records, || false);
+        hand_over(fanout, records, || false);
     }
 }
 
@@ -80,10 +80,10 @@ fn held_up(on_full: OnFull) -> (Vec<Record>, SinkTotals) {
     let buffer = Buffer::Memory { capacity: 3 * MIB, on_full };
     let fanout = fanout([SinkSpec { batch, buffer, ..spec("slow", sink) }]);
     let origin = origin("a");
-    fanout.deliver(vec![line(&origin, 0, 2_000)], || false);
+    hand_over(&fanout, vec![line(&origin, 0, 2_000)], || false);
     asked.recv().unwrap();
     for number in 1..3_000 {
-        fanout.deliver(vec![line(&origin, number, 2_000)], || false);
+        hand_over(&fanout, vec![line(&origin, number, 2_000)], || false);
     }
     drop(go);
     fanout.finish();
@@ -130,7 +130,7 @@ fn a_dead_sink_delays_neither_another_one_nor_the_reader() {
     let begun = Instant::now();
     for batch in 0..500 {
         // The reader would wait, if it were alone.
-        fanout.deliver(lines(&origin, batch * 100..(batch + 1) * 100), || true);
+        hand_over(&fanout, lines(&origin, batch * 100..(batch + 1) * 100), || true);
     }
     let took = begun.elapsed();
     eventually("the other sink has everything", || taken.numbers().len() == 50_000);
@@ -164,7 +164,7 @@ fn each_sink_has_what_its_filter_lets_through_and_what_nobody_has_is_counted_onc
     ]);
     let origin = origin("a");
     for batch in 0..10 {
-        fanout.deliver(lines(&origin, batch * 100..(batch + 1) * 100), || false);
+        hand_over(&fanout, lines(&origin, batch * 100..(batch + 1) * 100), || false);
     }
     fanout.finish();
     assert_eq!(low.numbers(), (0..100).collect::<Vec<_>>());
@@ -193,7 +193,7 @@ fn the_reader_waits_for_its_only_sink_if_it_may() {
         }
     });
     for batch in 0..100 {
-        fanout.deliver(lines(&origin, batch * 200..(batch + 1) * 200), || true);
+        hand_over(&fanout, lines(&origin, batch * 200..(batch + 1) * 200), || true);
     }
     fanout.finish();
     ticker.join().unwrap();

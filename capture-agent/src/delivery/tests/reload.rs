@@ -9,7 +9,7 @@ fn writer(fanout: Arc<Fanout>, stop: Arc<AtomicBool>) -> std::thread::JoinHandle
         let origin = origin("a");
         let mut next = 0;
         while !stop.load(Relaxed) {
-            fanout.deliver(lines(&origin, next..next + 7), || false);
+            hand_over(&fanout, lines(&origin, next..next + 7), || false);
             next += 7;
             std::thread::sleep(Duration::from_micros(100));
         }
@@ -66,7 +66,7 @@ fn a_sink_that_takes_anothers_place_has_its_backlog() {
     let dead = Box::new(Scripted(|_: &[Record]| Err(retry("connection refused"))));
     let patient = RetryPolicy { initial: Duration::from_hours(1), max: Duration::from_hours(1), ..impatient() };
     let fanout = fanout([SinkSpec { retry: patient, ..spec("s", dead) }]);
-    fanout.deliver(lines(&origin("a"), 0..1000), || false);
+    hand_over(&fanout, lines(&origin("a"), 0..1000), || false);
     eventually("it fails", || totals_retries(&fanout));
     fanout.control().apply(vec![Change::Replace(spec("s", taken.sink()))]).unwrap();
     eventually("the new sink has what the old one could not deliver", || taken.numbers().len() == 1000);
@@ -91,7 +91,7 @@ fn what_cannot_be_changed_leaves_everything_as_it_is() {
     let unknown = control.apply(vec![Change::Add(spec("b", other.sink())), Change::Remove("c".into())]);
     assert_eq!(unknown.unwrap_err().to_string(), "there is no sink c");
     assert_eq!(control.names(), ["a".into()]);
-    fanout.deliver(lines(&origin("a"), 0..10), || false);
+    hand_over(&fanout, lines(&origin("a"), 0..10), || false);
     fanout.finish();
     assert_eq!((taken.numbers().len(), other.numbers().len()), (10, 0));
 }
@@ -161,12 +161,12 @@ fn a_sink_that_is_removed_leaves_its_disk_buffer_to_the_next_one() {
     let (taken, other) = (Taken::default(), Taken::default());
     let fanout = fanout([on_disk(dead), spec("other", other.sink())]);
     let origin = origin("a");
-    fanout.deliver(lines(&origin, 0..1000), || false);
+    hand_over(&fanout, lines(&origin, 0..1000), || false);
     fanout.control().apply(vec![Change::Remove("s".into())]).unwrap();
-    fanout.deliver(lines(&origin, 1000..1100), || false);
+    hand_over(&fanout, lines(&origin, 1000..1100), || false);
     // The directory is the old one's until it has ended, which does not wait for a destination that fails.
     eventually("the directory is free", || fanout.control().add(on_disk(taken.sink())).is_ok());
-    fanout.deliver(lines(&origin, 1100..1200), || false);
+    hand_over(&fanout, lines(&origin, 1100..1200), || false);
     eventually("all are delivered", || taken.numbers().len() == 1100);
     fanout.finish();
     assert_eq!(taken.numbers(), (0..1000).chain(1100..1200).collect::<Vec<_>>());

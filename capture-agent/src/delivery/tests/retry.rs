@@ -38,7 +38,7 @@ fn deliver(
     let fanout = fanout([spec_of(spec("s", sink))]);
     let origin = origin("a");
     for batch in 0..10 {
-        fanout.deliver(lines(&origin, batch * 100..(batch + 1) * 100), || false);
+        hand_over(&fanout, lines(&origin, batch * 100..(batch + 1) * 100), || false);
     }
     fanout.finish();
     let totals = totals(&fanout, "s");
@@ -216,7 +216,7 @@ fn a_batch_goes_out_when_it_is_full_or_its_time_is_over() {
     let origin = origin("a");
     let begun = Instant::now();
     for number in 0..100 {
-        fanout.deliver(lines(&origin, number..number + 1), || false);
+        hand_over(&fanout, lines(&origin, number..number + 1), || false);
     }
     eventually("all are delivered", || sizes.lock().unwrap().iter().map(|(size, _)| size).sum::<usize>() == 100);
     let sizes = sizes.lock().unwrap().clone();

@@ -9,7 +9,7 @@ fn sinks_that_share_batches_each_get_all_of_them() {
     let fanout = fanout(["a", "b", "c"].into_iter().zip(&taken).map(spec));
     let origin = origin("a");
     for batch in 0..2_000 {
-        fanout.deliver(lines(&origin, batch * 100..batch * 100 + 100), || false);
+        hand_over(&fanout, lines(&origin, batch * 100..batch * 100 + 100), || false);
         if batch % 50 == 0 {
             std::thread::sleep(Duration::from_millis(1));
         }

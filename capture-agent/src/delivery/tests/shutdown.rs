@@ -27,10 +27,10 @@ fn all_sinks_are_drained_at_once_and_within_the_grace() {
     let sinks: [(&str, Box<dyn Sink>); 4] = [("a", slow()), ("b", slow()), ("failing", failing), ("hanging", hanging)];
     fanout.control().apply(sinks.into_iter().map(|(name, sink)| Change::Add(spec(name, sink))).collect()).unwrap();
     let origin = origin("a");
-    fanout.deliver(lines(&origin, 0..100), || false);
+    hand_over(&fanout, lines(&origin, 0..100), || false);
     std::thread::sleep(Duration::from_millis(50));
     // Behind what the sinks have in hand.
-    fanout.deliver(lines(&origin, 100..150), || false);
+    hand_over(&fanout, lines(&origin, 100..150), || false);
     let begun = Instant::now();
     fanout.finish();
     let took = begun.elapsed();
@@ -49,6 +49,6 @@ fn all_sinks_are_drained_at_once_and_within_the_grace() {
     assert_eq!(account.dropped[DropKind::Undelivered as usize].load(Relaxed), 150 * 11);
     assert_eq!(account.delivered.load(Relaxed), 0);
     // Nothing takes what comes too late, and it is counted.
-    fanout.deliver(lines(&origin, 0..1), || false);
+    hand_over(&fanout, lines(&origin, 0..1), || false);
     assert_eq!(totals(&fanout, "failing").dropped[reason::SHUTDOWN].records, 151);
 }
