@@ -228,11 +228,12 @@ impl Queue {
     pub(super) fn done(&self, load: &Load) {
         // Before anybody is told that it is done.
         load.let_go();
+        let cost = load.cost();
         let mut state = self.lock();
         if state.in_hand.take().is_some() {
             state.held.remove_records(load.records());
-            state.bytes -= load.cost();
-            state.rousing.end(load.cost());
+            state.bytes -= cost;
+            state.rousing.end(cost);
             state.records -= load.records().len() as u64;
         }
         drop(state);
