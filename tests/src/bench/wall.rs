@@ -38,9 +38,9 @@ enum Presence {
     AccountOfCallsAndHandOver,
     /// As [`AccountAndHandOver`](Self::AccountAndHandOver), and that thread makes records of JSON of them.
     AccountHandOverAndEncode,
-    /// The copy, and its reader puts records of JSON together, which JSON takes as well.
-    CopyAndEncode,
-    /// The same, and appends them to a file.
+    /// The same account, and it is its one reader that makes records of JSON.
+    AccountAndEncode,
+    /// The copy, and its reader makes records of JSON and appends them to a file.
     CopyAndAppend,
     Agent(Collector),
     /// The agent to null, in attach mode `syscalls`.
@@ -54,7 +54,7 @@ const PRESENCES: [Presence; 12] = [
     Presence::AccountAndHandOver,
     Presence::AccountOfCallsAndHandOver,
     Presence::AccountHandOverAndEncode,
-    Presence::CopyAndEncode,
+    Presence::AccountAndEncode,
     Presence::CopyAndAppend,
     Presence::Agent(Collector::AgentNull),
     Presence::AgentOfCalls,
@@ -268,8 +268,9 @@ impl Presence {
             | Self::AccountOfCallsAndHandOver
             | Self::AgentOfCalls
             | Self::AccountHandOverAndEncode
+            | Self::AccountAndEncode
             | Self::Agent(Collector::AgentDefault) => CYCLES,
-            Self::Copy | Self::CopyAndEncode | Self::CopyAndAppend | Self::Agent(_) => FEW_CYCLES,
+            Self::Copy | Self::CopyAndAppend | Self::Agent(_) => FEW_CYCLES,
         }
     }
 
@@ -281,7 +282,7 @@ impl Presence {
             Self::AccountAndHandOver => "copy, account and a thread that writes it alone",
             Self::AccountOfCallsAndHandOver => "copy, account and a thread, hooks of `syscalls`, alone",
             Self::AccountHandOverAndEncode => "copy, account and a thread that makes JSON of it alone",
-            Self::CopyAndEncode => "copy and JSON alone",
+            Self::AccountAndEncode => "copy, account and JSON alone",
             Self::CopyAndAppend => "copy, JSON and a file alone",
             Self::Agent(collector) => collector.title(),
             Self::AgentOfCalls => "capture-agent to null, `--attach syscalls`",
@@ -293,7 +294,7 @@ impl Presence {
         match self {
             Self::Agent(Collector::AgentNull) => Some((Self::Hooks, Self::AccountAndHandOver)),
             Self::AgentOfCalls => Some((Self::HooksOfCalls, Self::AccountOfCallsAndHandOver)),
-            Self::Agent(Collector::AgentJson) => Some((Self::Hooks, Self::CopyAndAppend)),
+            // Also of a file: what only one thread makes and appends is not as much, because it loses what the disk does not take.
             Self::Agent(_) => Some((Self::Hooks, Self::AccountHandOverAndEncode)),
             _ => None,
         }

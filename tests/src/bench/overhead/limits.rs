@@ -105,21 +105,23 @@ impl Limit {
         Ok(limit)
     }
 
-    /// The same as the bare copy, and its reader makes a record of JSON of each line of 100 bytes where it lies: it looks for what would have to be escaped,
+    /// As [`account_and_hand_over`](Self::account_and_hand_over), and its one reader makes a record of JSON of each line of 100 bytes where it lies: it looks for what would have to be escaped,
     /// and copies the line to where it has put what is the same for all.
     ///
     /// # Errors
     /// When the object is not built, or the kernel refuses it.
-    pub(in crate::bench) fn copy_and_encode() -> Result<Self> {
+    pub(in crate::bench) fn account_and_encode() -> Result<Self> {
         let mut encoded = Vec::with_capacity(TAKEN);
-        Self::load(Setting::CopyRaw, move |record| {
+        let mut accounts = Accounts::default();
+        Self::load(Setting::AccountRaw, move |record| {
+            accounts.count(record);
             encode(record, &mut encoded, |encoded| {
                 black_box(encoded);
             });
         })
     }
 
-    /// The same, and it puts them together in pieces that it appends to a new file, the way the agent's file sink does.
+    /// The bare copy, and its reader makes such records, in pieces that it appends to a new file, the way the agent's file sink does.
     ///
     /// # Errors
     /// When the object is not built, the kernel refuses it, or there can be no such file.

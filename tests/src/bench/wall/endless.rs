@@ -64,7 +64,7 @@ impl Measured {
             Presence::AccountAndHandOver => Limit::account_and_hand_over()?,
             Presence::AccountOfCallsAndHandOver => Limit::account_of_calls_and_hand_over()?,
             Presence::AccountHandOverAndEncode => Limit::account_and_hand_over_to_encode()?,
-            Presence::CopyAndEncode => Limit::copy_and_encode()?,
+            Presence::AccountAndEncode => Limit::account_and_encode()?,
             Presence::CopyAndAppend => Limit::copy_and_append(&directory.path().join("plain"))?,
             Presence::Agent(collector) => return agent(collector.start(stage, &[])?),
             Presence::AgentOfCalls => return agent(Collector::AgentNull.start(stage, &["--attach", "syscalls"])?),
