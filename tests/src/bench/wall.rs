@@ -40,14 +40,12 @@ enum Presence {
     AccountHandOverAndEncode,
     /// The same account, and it is its one reader that makes records of JSON.
     AccountAndEncode,
-    /// The copy, and its reader makes records of JSON and appends them to a file.
-    CopyAndAppend,
     Agent(Collector),
     /// The agent to null, in attach mode `syscalls`.
     AgentOfCalls,
 }
 
-const PRESENCES: [Presence; 12] = [
+const PRESENCES: [Presence; 11] = [
     Presence::Hooks,
     Presence::HooksOfCalls,
     Presence::Copy,
@@ -55,7 +53,6 @@ const PRESENCES: [Presence; 12] = [
     Presence::AccountOfCallsAndHandOver,
     Presence::AccountHandOverAndEncode,
     Presence::AccountAndEncode,
-    Presence::CopyAndAppend,
     Presence::Agent(Collector::AgentNull),
     Presence::AgentOfCalls,
     Presence::Agent(Collector::AgentDefault),
@@ -137,7 +134,7 @@ pub(super) fn run(options: Options) -> Result<()> {
          the same size and nothing else, as in [overhead](overhead.md); “and a thread that writes it” has its reader count the lines and hand them over, a quarter of a megabyte at a time, to one that \
          writes them to `/dev/null`, or, where it “makes JSON of it”, their records;\n“account” is that both sides ask which cgroup has written them, when, and where among its bytes they stand, and count \
          them, which takes less\nthan the agent has to do: it does not ask which file a descriptor stands for, nor bounds what one container holds of the ring buffer;\n“and JSON” has its one reader look at each line there for what would\nhave \
-         to be escaped, and copy its record together from it and what is the same for all; “and a file” appends those, half a megabyte a write as the agent's file sink does. The agent runs all the time: without\nmeans that the writer \
+         to be escaped, and copy its record together from it and what is the same for all, and hand nothing over. The agent runs all the time: without\nmeans that the writer \
          is moved to a cgroup that is nobody's container. So its ratio to a host without any collector is its own times that\nof \
          the hooks alone, which is what is held against the bar. The last column is what CPU time alone allows: that of the whole host\n\
          without it and the collector's own, shared by {} CPUs that are never idle. What the wall time is made of: \
@@ -256,7 +253,7 @@ impl Presence {
     /// before the page cache has so much that writing waits for the disk.
     const fn turns(self) -> usize {
         match self {
-            Self::CopyAndAppend | Self::Agent(Collector::AgentJson) => 8,
+            Self::Agent(Collector::AgentJson) => 8,
             _ => 1,
         }
     }
@@ -270,7 +267,7 @@ impl Presence {
             | Self::AccountHandOverAndEncode
             | Self::AccountAndEncode
             | Self::Agent(Collector::AgentDefault) => CYCLES,
-            Self::Copy | Self::CopyAndAppend | Self::Agent(_) => FEW_CYCLES,
+            Self::Copy | Self::Agent(_) => FEW_CYCLES,
         }
     }
 
@@ -283,7 +280,6 @@ impl Presence {
             Self::AccountOfCallsAndHandOver => "copy, account and a thread, hooks of `syscalls`, alone",
             Self::AccountHandOverAndEncode => "copy, account and a thread that makes JSON of it alone",
             Self::AccountAndEncode => "copy, account and JSON alone",
-            Self::CopyAndAppend => "copy, JSON and a file alone",
             Self::Agent(collector) => collector.title(),
             Self::AgentOfCalls => "capture-agent to null, `--attach syscalls`",
         }
@@ -294,8 +290,8 @@ impl Presence {
         match self {
             Self::Agent(Collector::AgentNull) => Some((Self::Hooks, Self::AccountAndHandOver)),
             Self::AgentOfCalls => Some((Self::HooksOfCalls, Self::AccountOfCallsAndHandOver)),
-            // Also of a file: what only one thread makes and appends is not as much, because it loses what the disk does not take.
-            Self::Agent(_) => Some((Self::Hooks, Self::AccountHandOverAndEncode)),
+            // Also of a file: what is appended has to be made first.
+            Self::Agent(_) => Some((Self::Hooks, Self::AccountAndEncode)),
             _ => None,
         }
     }

@@ -85,7 +85,7 @@ fn append(path: &Path, length: u64, mut make: impl FnMut(&mut [u8])) -> Result<f
     while plain.done < length {
         #[expect(clippy::cast_possible_truncation, reason = "at most a piece")]
         let next = (length - plain.done).min(PIECE as u64) as usize;
-        make(plain.next(next)?);
+        make(plain.piece(next)?);
         plain.append()?;
     }
     let took = cpu() - before;
@@ -94,11 +94,11 @@ fn append(path: &Path, length: u64, mut make: impl FnMut(&mut [u8])) -> Result<f
 }
 
 /// A file that pieces are appended to.
-pub(in crate::bench) struct Plain {
+struct Plain {
     file: File,
     /// A piece, and what it may begin later than the memory does.
     bytes: Vec<u8>,
-    /// Where the piece begins in the memory, and how much of it is there.
+    /// Where the piece begins in the memory, and its length.
     begin: usize,
     filled: usize,
     /// Bytes in the file, and disk space taken.
@@ -107,9 +107,7 @@ pub(in crate::bench) struct Plain {
 }
 
 impl Plain {
-    /// # Errors
-    /// When there is such a file, or it cannot be.
-    pub(in crate::bench) fn create(path: &Path) -> Result<Self> {
+    fn create(path: &Path) -> Result<Self> {
         let file = OpenOptions::new().append(true).create_new(true).open(path).context("no plain file")?;
         let bytes = vec![b'x'; PIECE + LINE];
         let mut plain = Self { file, bytes, begin: 0, filled: 0, done: 0, taken: 0 };
@@ -117,24 +115,14 @@ impl Plain {
         Ok(plain)
     }
 
-    /// The next bytes of the piece, at most a piece's; those before are appended first where they have no room beside them.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub(in crate::bench) fn next(&mut self, length: usize) -> Result<&mut [u8]> {
-        if self.filled + length > PIECE {
-            self.append()?;
-        }
-        let from = self.begin + self.filled;
-        self.filled += length;
-        self.bytes.get_mut(from..from + length).context("longer than a piece")
+    /// The piece, of so many bytes.
+    fn piece(&mut self, length: usize) -> Result<&mut [u8]> {
+        self.filled = length;
+        self.bytes.get_mut(self.begin..self.begin + length).context("longer than a piece")
     }
 
-    /// Appends what is there of the piece.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub(in crate::bench) fn append(&mut self) -> Result<()> {
+    /// Appends it.
+    fn append(&mut self) -> Result<()> {
         let end = self.done + self.filled as u64;
         // The last of it is not written to, as the agent's is not; the file is deleted with it.
         if end > self.taken && fallocate(&self.file, FallocateFlags::KEEP_SIZE, end, AHEAD).is_ok() {
@@ -142,7 +130,6 @@ impl Plain {
         }
         self.file.write_all(&self.bytes[self.begin..][..self.filled]).context("the plain file cannot be written")?;
         self.done = end;
-        self.filled = 0;
         self.line_up();
         Ok(())
     }

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::hint::black_box;
 use std::io::Write as _;
 use std::mem::offset_of;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -22,7 +21,7 @@ use aya::{Btf, Ebpf};
 use capture_common::RecordHeader;
 
 use super::figures::Setting;
-use crate::bench::load::plain::{self, Plain};
+use crate::bench::load::plain;
 use crate::workspace;
 
 /// How often the ring buffer is emptied.
@@ -119,15 +118,6 @@ impl Limit {
                 black_box(encoded);
             });
         })
-    }
-
-    /// The bare copy, and its reader makes such records, in pieces that it appends to a new file, the way the agent's file sink does.
-    ///
-    /// # Errors
-    /// When the object is not built, the kernel refuses it, or there can be no such file.
-    pub(in crate::bench) fn copy_and_append(path: &Path) -> Result<Self> {
-        let mut file = Plain::create(path)?;
-        Self::load(Setting::CopyRaw, move |record| append(record, &mut file))
     }
 
     /// Loads programs that return at once, for the hooks of attach mode `raw`.
@@ -327,18 +317,6 @@ fn encode(lines: &[u8], encoded: &mut Vec<u8>, mut write: impl FnMut(&[u8])) {
         black_box(plain::is_plain(line));
         encoded.extend_from_slice(black_box(&SAME));
         encoded.extend_from_slice(line);
-    }
-}
-
-/// Appends them to a file.
-fn append(record: &[u8], file: &mut Plain) {
-    for line in record.chunks_exact(LINE) {
-        // It ends the reader, which `Limit::lost` tells.
-        let piece = file.next(LINE + SAME.len()).expect("the bare program's file can be written");
-        let (others, own) = piece.split_at_mut(SAME.len());
-        black_box(plain::is_plain(line));
-        others.copy_from_slice(black_box(&SAME));
-        own.copy_from_slice(line);
     }
 }
 

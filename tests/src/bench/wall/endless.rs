@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use capture_writers::flood::Flood;
-use tempfile::TempDir;
 
 use super::{LINE, Lost, Outcome, Pair, Presence, WINDOW, Window};
 use crate::bench::load::{Collector, Running, Stage, Writers};
@@ -46,16 +45,11 @@ enum Measured {
     /// Runs all the time, and captures the writer where it is in its container's cgroup.
     Agent(Running),
     /// Loaded once: to read the kernel's types in every window with it, and in none without, is a difference that is not its own.
-    Limit {
-        limit: Box<Limit>,
-        /// Of what it writes; removed with it.
-        _directory: TempDir,
-    },
+    Limit(Box<Limit>),
 }
 
 impl Measured {
     fn begin(stage: &Stage, presence: Presence) -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("ct-plain-").tempdir().context("no directory to write to")?;
         let agent = |running: Option<Running>| running.map(Self::Agent).context("no agent");
         let limit = match presence {
             Presence::Hooks => Limit::hooks()?,
@@ -65,22 +59,21 @@ impl Measured {
             Presence::AccountOfCallsAndHandOver => Limit::account_of_calls_and_hand_over()?,
             Presence::AccountHandOverAndEncode => Limit::account_and_hand_over_to_encode()?,
             Presence::AccountAndEncode => Limit::account_and_encode()?,
-            Presence::CopyAndAppend => Limit::copy_and_append(&directory.path().join("plain"))?,
             Presence::Agent(collector) => return agent(collector.start(stage, &[])?),
             Presence::AgentOfCalls => return agent(Collector::AgentNull.start(stage, &["--attach", "syscalls"])?),
         };
-        Ok(Self::Limit { limit: Box::new(limit), _directory: directory })
+        Ok(Self::Limit(Box::new(limit)))
     }
 
     fn attach(&mut self) -> Result<()> {
         match self {
             Self::Agent(_) => Ok(()),
-            Self::Limit { limit, .. } => limit.attach(),
+            Self::Limit(limit) => limit.attach(),
         }
     }
 
     fn detach(&mut self) {
-        if let Self::Limit { limit, .. } = self {
+        if let Self::Limit(limit) = self {
             limit.detach();
         }
     }
@@ -89,7 +82,7 @@ impl Measured {
     fn cpu(&self) -> f64 {
         match self {
             Self::Agent(running) => running.cpu(),
-            Self::Limit { limit, .. } => limit.cpu(),
+            Self::Limit(limit) => limit.cpu(),
         }
     }
 
@@ -99,7 +92,7 @@ impl Measured {
                 let (ring, queue) = running.lost_so_far()?;
                 Ok(Lost { ring, queue })
             }
-            Self::Limit { limit, .. } => Ok(Lost { ring: limit.lost()? as f64, queue: 0.0 }),
+            Self::Limit(limit) => Ok(Lost { ring: limit.lost()? as f64, queue: 0.0 }),
         }
     }
 }
