@@ -38,7 +38,7 @@ enum Presence {
     AccountOfCallsAndHandOver,
     /// As [`AccountAndHandOver`](Self::AccountAndHandOver), and that thread makes records of JSON of them.
     AccountHandOverAndEncode,
-    /// The same account, and it is its one reader that makes records of JSON.
+    /// The same account, and it is its one reader that makes records of JSON, and throws them away: what JSON itself takes.
     AccountAndEncode,
     Agent(Collector),
     /// The agent to null, in attach mode `syscalls`.
@@ -134,7 +134,7 @@ pub(super) fn run(options: Options) -> Result<()> {
          the same size and nothing else, as in [overhead](overhead.md); “and a thread that writes it” has its reader count the lines and hand them over, a quarter of a megabyte at a time, to one that \
          writes them to `/dev/null`, or, where it “makes JSON of it”, their records;\n“account” is that both sides ask which cgroup has written them, when, and where among its bytes they stand, and count \
          them, which takes less\nthan the agent has to do: it does not ask which file a descriptor stands for, nor bounds what one container holds of the ring buffer;\n“and JSON” has its one reader look at each line there for what would\nhave \
-         to be escaped, and copy its record together from it and what is the same for all, and hand nothing over. The agent runs all the time: without\nmeans that the writer \
+         to be escaped, and copy its record together from it and what is the same for all, and throw it away. The agent runs all the time: without\nmeans that the writer \
          is moved to a cgroup that is nobody's container. So its ratio to a host without any collector is its own times that\nof \
          the hooks alone, which is what is held against the bar. The last column is what CPU time alone allows: that of the whole host\n\
          without it and the collector's own, shared by {} CPUs that are never idle. What the wall time is made of: \
@@ -290,8 +290,9 @@ impl Presence {
         match self {
             Self::Agent(Collector::AgentNull) => Some((Self::Hooks, Self::AccountAndHandOver)),
             Self::AgentOfCalls => Some((Self::HooksOfCalls, Self::AccountOfCallsAndHandOver)),
-            // Also of a file: what is appended has to be made first.
-            Self::Agent(_) => Some((Self::Hooks, Self::AccountAndEncode)),
+            // Not what one thread makes and throws away: a sink must not hold up the reader. Also of a file: what is appended has to be
+            // made and handed over first.
+            Self::Agent(_) => Some((Self::Hooks, Self::AccountHandOverAndEncode)),
             _ => None,
         }
     }
