@@ -19,7 +19,7 @@ use crate::config::{AdminSection, CaptureSection, Sinks};
 use crate::containers::cgroups::Hierarchy;
 use crate::containers::directory::Directory;
 use crate::containers::discovery::{Discovery, Found};
-use crate::containers::docker::{DockerClient, DockerConfig};
+use crate::containers::docker::{DockerClient, DockerConfig, Following};
 use crate::delivery::{Control, Fanout, GRACE, SinkSpec};
 use crate::kernel::{self, BpfStats, Kernel, KernelConfig, SlotTable};
 use crate::live::LiveStats;
@@ -58,8 +58,8 @@ pub struct AgentSettings {
     pub sinks: Sinks,
     /// What is kept and shown of its own operation; `None` for nothing.
     pub admin: Option<AdminSection>,
-    /// Where the engine is.
-    pub docker: DockerConfig,
+    /// Where the engine is; `None` to ask none.
+    pub docker: Option<DockerConfig>,
     /// Where reloads of the configuration are counted.
     pub reloads: Arc<ReloadStats>,
     /// The one container whose output is wanted; `None` for all.
@@ -80,7 +80,7 @@ pub struct Agent {
     ledger: Arc<Ledger>,
     admission: Arc<Notify>,
     bpf_stats: Arc<BpfStats>,
-    docker: Option<DockerClient>,
+    engine: Option<Following>,
     surroundings: Surroundings,
     sinks: Control,
     next_shaping: NextShaping,
@@ -110,16 +110,13 @@ impl AgentSettings {
 
     fn build_with(self, sink: Option<SinkSpec>) -> anyhow::Result<Agent> {
         let CaptureSection { attach, side, .. } = self.capture;
-        let mut problems = Vec::new();
-        self.capture.problems(&mut problems);
-        if let Some(problem) = problems.first() {
-            bail!("{}", problem.message);
-        }
+        check(&self.capture)?;
         // What a user gets wrong most often comes first, and before anything is changed on the host.
         kernel::check(attach)?;
         let hierarchy = Hierarchy::find()?;
         let (directory, wanted) = Directory::new();
-        let docker = self.docker.build(Arc::clone(&directory), wanted)?;
+        let docker = self.docker.map(|docker| docker.build(Arc::clone(&directory), wanted)).transpose()?;
+        let socket = docker.as_ref().map(DockerClient::health).unwrap_or_default();
         let grace = self.admin.as_ref().map_or(GRACE_WITHOUT_METRICS, |admin| admin.metrics_grace.0);
         let ledger = Arc::new(Ledger::new(grace));
         let bpf_stats = Arc::<BpfStats>::default();
@@ -131,7 +128,7 @@ impl AgentSettings {
             let stats = Arc::<LiveStats>::default();
             let metrics = metrics::Sources {
                 ledger: Arc::clone(&ledger),
-                docker: docker.health(),
+                docker: Arc::clone(&socket),
                 reloads: Arc::clone(&self.reloads),
                 sinks: fanout.control(),
                 runtime: Handle::current(),
@@ -142,7 +139,7 @@ impl AgentSettings {
                 metrics: Arc::new(Metrics::new(metrics)),
                 ledger: Arc::clone(&ledger),
                 directory: Arc::clone(&directory),
-                docker: docker.health(),
+                docker: Arc::clone(&socket),
                 sinks: fanout.control(),
                 live: args.live().build(fanout.taps(), stats),
             };
@@ -151,6 +148,8 @@ impl AgentSettings {
             positions = restore(args, &ledger)?;
             admin = Some(server.spawn()?);
         }
+        // Loading the programs takes longer than the engine does to list what runs: the names are there when the lines come.
+        let engine = docker.map(DockerClient::spawn);
 
         let kernel =
             KernelConfig { attach, side, ring_size: self.capture.ring_size.0, capacity: self.capture.sessions_max }
@@ -207,7 +206,7 @@ impl AgentSettings {
             ledger,
             admission,
             bpf_stats,
-            docker: Some(docker),
+            engine,
             surroundings,
             sinks,
             next_shaping,
@@ -242,9 +241,8 @@ impl Agent {
         &self.sinks
     }
 
-    /// Follows the engine and looks for missed containers until `shutdown`.
+    /// Looks for missed containers until `shutdown`; from then on the engine is not followed any more.
     pub async fn run(&mut self, shutdown: CancellationToken) {
-        let docker = self.docker.take().map(|docker| tokio::spawn(docker.run(shutdown.clone())));
         let log = self.kernel.lock().unwrap_or_else(PoisonError::into_inner).logger();
         let mut log =
             log.inspect_err(|error| tracing::warn!(%error, "messages of the eBPF programs are not shown")).ok();
@@ -286,8 +284,8 @@ impl Agent {
         }
         self.readiness.set(State::Draining);
         shutdown.cancel();
-        if let Some(docker) = docker {
-            let _ = docker.await;
+        if let Some(engine) = self.engine.take() {
+            engine.end().await;
         }
     }
 
@@ -332,6 +330,16 @@ impl Agent {
         }
         drop(self.kernel.lock().unwrap_or_else(PoisonError::into_inner));
         read
+    }
+}
+
+/// Says what is wrong first.
+fn check(capture: &CaptureSection) -> anyhow::Result<()> {
+    let mut problems = Vec::new();
+    capture.problems(&mut problems);
+    match problems.first() {
+        Some(problem) => bail!("{}", problem.message),
+        None => Ok(()),
     }
 }
 

@@ -172,7 +172,7 @@ async fn capture(args: &AuditArgs, config: Config, subjects: &mut [Subject]) -> 
     let ids = subjects.iter().map(|subject| subject.container.metadata.id.clone());
     let captured = Captured::new(ids, args.memory.0, shutdown.clone());
     let settings = AgentSettings {
-        docker: config.docker.client(),
+        docker: Some(config.docker.client()),
         capture: config.capture,
         select: config.select,
         pipeline: config.pipeline,

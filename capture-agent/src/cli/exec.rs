@@ -19,7 +19,6 @@ use super::signals;
 use crate::config::Config;
 use crate::containers::cgroups::{CommandCgroup, Hierarchy};
 use crate::containers::directory::{Directory, Metadata};
-use crate::containers::docker::DockerConfig;
 
 /// Exit status of a command that does not exist, as shells have it.
 const NOT_FOUND: u8 = 127;
@@ -77,7 +76,7 @@ pub fn exec(args: ExecArgs) -> anyhow::Result<u8> {
             pipeline: config.pipeline,
             sinks: config.sinks,
             admin: None,
-            docker: DockerConfig::default(),
+            docker: None,
             reloads: Arc::default(),
             only: Some(id.clone()),
         }

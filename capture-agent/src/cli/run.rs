@@ -51,7 +51,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<u8> {
         .context("the asynchronous runtime cannot be started")?;
     let agent = runtime.block_on(async {
         let (shutdown, reload, reopen) = (signals::shutdown()?, signals::reload()?, signals::reopen()?);
-        let docker = docker.client();
+        let docker = Some(docker.client());
         let settings =
             AgentSettings { capture, select, pipeline, sinks, admin: Some(admin), docker, reloads, only: None };
         // Where it fails it drops sinks, which may hold a runtime of their own.

@@ -9,6 +9,7 @@ mod connect;
 mod endpoint;
 mod events;
 mod failure;
+mod following;
 mod queue;
 mod survey;
 mod tls;
@@ -30,6 +31,7 @@ pub use self::config::{DockerConfig, DockerError};
 use self::connect::Connector;
 use self::events::{Change, Replay, Subscription};
 use self::failure::Failure;
+pub use self::following::Following;
 use self::queue::{Queue, Roster};
 pub use self::survey::{RunningContainer, Survey, SurveyError};
 pub use self::tls::{TlsError, TlsFiles};
@@ -99,7 +101,7 @@ impl DockerClient {
     }
 
     /// Runs until `shutdown`. Ends within the tick in which it is asked to, whatever the engine does.
-    pub async fn run(mut self, shutdown: CancellationToken) {
+    async fn run(mut self, shutdown: CancellationToken) {
         let endless = async {
             let mut backoff = Backoff::new();
             loop {
