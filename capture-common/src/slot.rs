@@ -145,7 +145,7 @@ pub struct OutputStream {
 
 /// One container.
 #[repr(C, align(64))]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ContainerSlot {
     /// The container's cgroup: inode number in the v2 hierarchy.
     pub cgroup_id: AtomicU64,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use capture_common::{ContainerSlot, RecordHeader, SlotState};
 
+use super::pace::Pace;
 use super::reader::{Reader, ReaderConfig};
 use super::rotation::{Rotation, Sealed};
 use super::stream::kernel_totals;
@@ -25,7 +26,7 @@ impl Reader {
         if slot.generation.load(Relaxed) as u32 != header.generation {
             return None;
         }
-        open(&mut self.sessions, &mut self.highest_slot, &self.config, slot, header.slot, now)
+        open(&mut self.sessions, &mut self.highest_slot, &mut self.pace, &self.config, slot, header.slot, now)
     }
 
     /// The cgroup of a slot is gone. Its last record precedes the mark of the end, so the session is complete.
@@ -70,7 +71,7 @@ impl Reader {
             let Some(slot) = table.get(index) else { break };
             match SlotState::from_u64(slot.state.load(Relaxed)) {
                 Some(SlotState::Open) => {
-                    open(&mut self.sessions, &mut self.highest_slot, &self.config, slot, index, now);
+                    open(&mut self.sessions, &mut self.highest_slot, &mut self.pace, &self.config, slot, index, now);
                 }
                 Some(SlotState::Ended) => {
                     self.pace.has_ended_slots = true;
@@ -95,7 +96,7 @@ impl Reader {
         if is_drained {
             self.end(index, slot.generation.load(Relaxed) as u32);
         } else {
-            open(&mut self.sessions, &mut self.highest_slot, &self.config, slot, index, now);
+            open(&mut self.sessions, &mut self.highest_slot, &mut self.pace, &self.config, slot, index, now);
         }
     }
 
@@ -152,6 +153,7 @@ impl Reader {
 fn open<'a>(
     sessions: &'a mut Vec<Option<Session>>,
     highest_slot: &mut u32,
+    pace: &mut Pace,
     config: &ReaderConfig,
     slot: &ContainerSlot,
     index: u32,
@@ -170,11 +172,12 @@ fn open<'a>(
         }
         let id = Arc::from(kernel::container_id(slot));
         let account = config.ledger.open(&id, index as u32);
-        let session =
+        let mut session =
             Session::open(slot, id, account, config.max_line, Rotation::new(config.rotation_interval, now), now);
         tracing::debug!(container_id = %session.id(), "session opened");
-        // Asks the engine at once, so that the answer is there when the first line is.
-        config.directory.lookup(session.id());
+        // Asks at once, so that the answer is there when the first line is.
+        session.begin_with_name(&config.directory, &config.ledger);
+        pace.awaits_names |= session.is_waiting_for_name();
         *entry = Some(session);
     }
     entry.as_mut()

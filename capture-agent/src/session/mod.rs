@@ -6,6 +6,7 @@ mod copy;
 pub mod framing;
 pub mod ledger;
 mod lifecycle;
+mod naming;
 mod order;
 mod pace;
 pub mod positions;
@@ -24,20 +25,15 @@ use std::time::{Duration, Instant};
 
 use capture_common::{ContainerSlot, LostReason, Stream};
 
-use crate::containers::directory::{Directory, Lookup};
 use crate::kernel::{self, WallClock};
 use crate::pipeline::record::{Account, Attributes, Content, Origin, Record, Writer};
 use framing::{Framed, Framer, Line};
 use ledger::Ledger;
+use naming::Held;
 use order::{Chunk, Step};
 use rotation::Rotation;
 use stream::{StreamSession, lost, settled, single_reason};
 use totals::SessionError;
-
-/// How long records wait for the name of their container.
-const METADATA_DEADLINE: Duration = Duration::from_secs(2);
-/// How many bytes of records wait for it.
-const METADATA_BUFFER: u64 = 1 << 20;
 
 /// One container's capture, from the first sight of its slot to its end.
 struct Session {
@@ -49,12 +45,6 @@ struct Session {
     rotation: Rotation,
     /// When it was first looked at after the container's end.
     ended: Option<Instant>,
-}
-
-struct Held {
-    since: Instant,
-    bytes: u64,
-    records: Vec<Record>,
 }
 
 impl Session {
@@ -69,7 +59,7 @@ impl Session {
         Self {
             generation: slot.generation.load(Relaxed) as u32,
             origin: Arc::new(Origin::new(id, None, account)),
-            held: Some(Held { since: now, bytes: 0, records: Vec::new() }),
+            held: Some(Held::new(now)),
             streams: [StreamSession::new(max_line), StreamSession::new(max_line)],
             rotation,
             ended: None,
@@ -87,10 +77,6 @@ impl Session {
 
     fn id(&self) -> &Arc<str> {
         &self.origin.container_id
-    }
-
-    fn is_waiting_for_name(&self) -> bool {
-        self.held.is_some()
     }
 
     /// Everything that the kernel side has counted by now is in records, or in one that has no newline yet.
@@ -183,41 +169,6 @@ impl Session {
             }
         }
     }
-
-    /// Joins what the engine said since; gives out what was held for it, at the latest after the deadline.
-    fn attach_metadata(
-        &mut self,
-        directory: &Directory,
-        ledger: &Ledger,
-        now: Instant,
-        give_up: bool,
-        out: &mut Vec<Record>,
-    ) {
-        let answer = directory.lookup(self.id());
-        if let Lookup::Known(metadata) = &answer
-            && self.origin.metadata.as_ref() != Some(metadata)
-        {
-            ledger.rename(self.id(), &metadata.name);
-            self.origin = Arc::new(Origin::new(
-                Arc::clone(self.id()),
-                Some(Arc::clone(metadata)),
-                Arc::clone(&self.origin.account),
-            ));
-        }
-        let is_answered = !matches!(answer, Lookup::Pending);
-        let done = |held: &mut Held| {
-            give_up
-                || is_answered
-                || now.saturating_duration_since(held.since) >= METADATA_DEADLINE
-                || held.bytes >= METADATA_BUFFER
-        };
-        if let Some(held) = self.held.take_if(done) {
-            if !is_answered {
-                ledger.failed(self.id(), SessionError::Metadata);
-            }
-            out.extend(held.records.into_iter().map(|record| Record { origin: Arc::clone(&self.origin), ..record }));
-        }
-    }
 }
 
 /// The relay may be behind the container's death. Only its own death ends a stream that it has not read out.
@@ -286,10 +237,7 @@ impl Emit<'_> {
         };
         *self.emitted += record.stream_bytes();
         match self.held {
-            Some(held) => {
-                held.bytes += record.stream_bytes();
-                held.records.push(record);
-            }
+            Some(held) => held.push(record),
             None => self.out.push(record),
         }
     }

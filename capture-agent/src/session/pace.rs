@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::reader::{Reader, ReaderConfig};
+use super::reader::Reader;
 
 /// How often while output comes.
 pub(super) const TICK: Duration = Duration::from_millis(100);
@@ -108,8 +108,17 @@ pub(super) struct Pace {
     pub(super) is_idle: bool,
     /// The last one found slots whose container is gone.
     pub(super) has_ended_slots: bool,
+    /// Records of some container wait for its name.
+    pub(super) awaits_names: bool,
     /// How long the next sleep is.
     pub(super) rest: Rest,
+}
+
+impl Pace {
+    /// When the look is to be that was due `next_tick`, after what was read by `now`.
+    pub(super) fn hasten(&self, next_tick: Instant, now: Instant) -> Instant {
+        if self.awaits_names { next_tick.min(now + URGENT_TICK) } else { next_tick }
+    }
 }
 
 impl Reader {
@@ -128,22 +137,10 @@ impl Reader {
         next.max(usual)
     }
 
-    /// Joins what the engine has said while nothing came, so that what comes now has it.
-    pub(super) fn follow_names(&mut self, now: Instant) {
-        if self.have_names_changed() {
-            let ReaderConfig { directory, ledger, .. } = &self.config;
-            for session in self.sessions.iter_mut().flatten() {
-                session.attach_metadata(directory, ledger, now, false, &mut self.batch);
-            }
-        }
-    }
-
     fn is_urgent(&self) -> bool {
-        !self.closing.is_empty()
+        self.pace.awaits_names
             || self.sessions.iter().flatten().any(|session| {
-                session.is_waiting_for_name()
-                    || session.is_being_sealed()
-                    || session.streams.iter().any(|stream| stream.waiting_since.is_some())
+                session.is_being_sealed() || session.streams.iter().any(|stream| stream.waiting_since.is_some())
             })
     }
 

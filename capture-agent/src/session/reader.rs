@@ -186,6 +186,7 @@ impl Reader {
                 self.pace.is_idle = false;
                 next_tick = next_tick.min(now + TICK);
             }
+            next_tick = self.pace.hasten(next_tick, now);
             if now >= next_tick {
                 self.tick(now, false);
                 next_tick = self.next_tick(now);
@@ -303,7 +304,6 @@ impl Reader {
         for session in &mut self.closing {
             session.attach_metadata(directory, ledger, now, last, &mut self.batch);
         }
-        self.closing.retain(Session::is_waiting_for_name);
         if !last {
             self.rotate(drained, now);
         }
@@ -340,6 +340,9 @@ impl Reader {
     }
 
     fn hand_on(&mut self, now: Instant) {
+        if self.pace.awaits_names {
+            self.release_held(now);
+        }
         let mut held = Vec::new();
         if let Some(next) = self.config.next_shaping.take() {
             self.identify(next.names_writers());

@@ -154,18 +154,8 @@ mod tests {
         ContainerSlot {
             cgroup_id: 1.into(),
             state: 2.into(),
-            generation: 0.into(),
-            init_pid: 0.into(),
-            relay_pid: 0.into(),
-            opened_at: 0.into(),
-            ended_at: 0.into(),
-            reserved: 0.into(),
-            container_id: Default::default(),
-            ring_submitted: 0.into(),
-            reserved2: Default::default(),
-            ring_consumed: 0.into(),
-            reserved3: Default::default(),
             streams: [stream(written), stream(0)],
+            ..Default::default()
         }
     }
 
