@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use capture_common::{ContainerSlot, RecordHeader, SlotState};
 
+use super::naming::close_complete;
 use super::pace::Pace;
 use super::reader::{Reader, ReaderConfig};
 use super::rotation::{Rotation, Sealed};
@@ -51,10 +52,8 @@ impl Reader {
             self.account(&session, &sealed, true);
             self.config.ledger.close(session.id(), index, kernel_totals(slot), now);
             tracing::debug!(container_id = %session.id(), "session closed");
-            self.ended.push(Arc::clone(session.id()));
-            if session.is_waiting_for_name() {
-                self.closing.push(session);
-            }
+            self.closing.push(session);
+            close_complete(&mut self.closing, &mut self.ended);
         }
         if let Err(error) = self.config.kernel.lock().unwrap_or_else(PoisonError::into_inner).release(index) {
             tracing::error!(%error, "slot not released");

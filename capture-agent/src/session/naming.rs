@@ -106,8 +106,14 @@ impl Reader {
         let ReaderConfig { directory, ledger, .. } = &self.config;
         let sessions = self.sessions.iter_mut().flatten().chain(&mut self.closing);
         self.pace.awaits_names = bound_held(sessions, directory, ledger, now, &mut self.batch);
-        self.closing.retain(Session::is_waiting_for_name);
+        close_complete(&mut self.closing, &mut self.ended);
     }
+}
+
+/// Of the sessions that ended, those that hold nothing any more are over: their last record is in the batch.
+pub(super) fn close_complete(closing: &mut Vec<Session>, ended: &mut Vec<Arc<str>>) {
+    let complete = closing.extract_if(.., |session| !session.is_waiting_for_name());
+    ended.extend(complete.map(|session| Arc::clone(session.id())));
 }
 
 /// Where more than [`HELD`] waits for names, those that hold most go without; whether any still waits.
@@ -268,6 +274,22 @@ mod tests {
         }
         assert!(!scene.bound([&mut session]));
         assert_eq!(scene.take(), (records, None));
+    }
+
+    #[test]
+    fn a_session_that_ended_is_over_when_its_last_record_has_come_out() {
+        let mut scene = Scene::new();
+        scene.tell("named");
+        let mut waiting = scene.session("waiting");
+        scene.write(&mut waiting, 1);
+        let (mut closing, mut ended) = (vec![waiting, scene.session("named")], Vec::new());
+        close_complete(&mut closing, &mut ended);
+        assert_eq!(ended, [Arc::from("named")]);
+        scene.tell("waiting");
+        closing[0].attach_metadata(&scene.directory, &scene.ledger, scene.begin, false, &mut scene.out);
+        close_complete(&mut closing, &mut ended);
+        assert_eq!(scene.take(), (MEBIBYTE, Some("name of waiting".to_owned())));
+        assert_eq!((closing.len(), ended), (0, vec![Arc::from("named"), Arc::from("waiting")]));
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub struct Reader {
     /// Ended, but their records still wait for a name.
     pub(super) closing: Vec<Session>,
     pub(super) batch: Vec<Record>,
-    /// Containers whose last record is in the batch.
+    /// Containers whose last record is in the batch; what is kept of them on the way is to be forgotten.
     pub(super) ended: Vec<Arc<str>>,
     pub(super) positions: Positions,
     /// When what an earlier agent left of containers that are gone is given up.
